@@ -1,0 +1,1 @@
+"""The whole Internet mail system on a laptop: real servers, real wires, real outages."""

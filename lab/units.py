@@ -1,0 +1,63 @@
+"""Durations as people write them (`30m`, `5d`, `1h30m`) and the two clocks of a lab.
+
+Lab time is what the story is told in ("retried after 30 minutes"); real time is what the wall
+clock says. One real second is `scale` lab seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+DURATION_PATTERN = r"^(?=.)(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
+_DURATION = re.compile(DURATION_PATTERN)
+
+
+def parse_duration(text: str) -> int:
+    """Seconds in `text`, such as `30m`, `5d` or `1h30m`. Raises ValueError for anything else."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration (write 30m, 5d or 1h30m)")
+    return sum(int(part[:-1]) * _UNITS[part[-1]] for part in match.groups() if part)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest usual writing of `seconds`: `30m`, `1h30m`, `5d`, `0s`.
+
+    Below a minute tenths are kept (`2.5s`); above, whole seconds.
+    """
+    if abs(seconds) < 60:
+        return f"{seconds:.1f}".rstrip("0").rstrip(".") + "s"
+    left = round(abs(seconds))
+    parts = []
+    for unit, size in _UNITS.items():
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    # Two units are as much as anyone reads: 1d3h, not 1d3h12m5s.
+    return ("-" if seconds < 0 else "") + "".join(parts[:2])
+
+
+def format_clock(seconds: float) -> str:
+    """Lab time since the lab began, as `D+HH:MM:SS` or `HH:MM:SS` within the first day."""
+    sign = "-" if seconds < 0 else ""
+    days, rest = divmod(int(abs(seconds)), 86400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{sign}{days}d {clock}" if days else sign + clock
+
+
+@dataclass(frozen=True)
+class LabClock:
+    """Turns the wall clock into lab time: `started` in epoch seconds, `scale` lab s per real s."""
+
+    started: float
+    scale: float
+
+    def lab_time(self, epoch: float) -> float:
+        """Lab seconds since the lab began, at the real moment `epoch` (seconds since 1970)."""
+        return (epoch - self.started) * self.scale
+
+    def real(self, lab_seconds: float) -> float:
+        """How many real seconds `lab_seconds` last."""
+        return lab_seconds / self.scale
