@@ -10,37 +10,52 @@ import re
 from dataclasses import dataclass
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-DURATION_PATTERN = r"^(?=.)(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
+DURATION_PATTERN = r"^(?=.)([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?$"
 _DURATION = re.compile(DURATION_PATTERN)
 
 
 def parse_duration(text: str) -> int:
     """Seconds in `text`, such as `30m`, `5d` or `1h30m`. Raises ValueError for anything else."""
-    match = _DURATION.match(text)
+    match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration (write 30m, 5d or 1h30m)")
     return sum(int(part[:-1]) * _UNITS[part[-1]] for part in match.groups() if part)
 
 
-def format_duration(seconds: float) -> str:
-    """The shortest usual writing of `seconds`: `30m`, `1h30m`, `5d`, `0s`.
+def guess_duration(text: str) -> str | None:
+    """The duration that `text` seems to mean (`30 minutes` is `30m`), for hints; None if none."""
+    parts = re.fullmatch(r"([0-9]{1,9})[ _]*([dhms])[a-z]*\.?", text.strip().lower())
+    return parts[1] + parts[2] if parts else None
 
-    Below a minute tenths are kept (`2.5s`); above, whole seconds.
+
+def write_duration(seconds: int) -> str:
+    """The exact writing of `seconds` (0 or more) that `parse_duration` reads back: `1d3h12m5s`."""
+    return "".join(_parts(seconds)) or "0s"
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest usual writing of `seconds`, for reading: `30m`, `1h30m`, `5d`, `0s`.
+
+    Below a minute tenths are kept (`2.5s`); above, the two largest units (`1d3h`).
     """
-    if abs(seconds) < 60:
-        return f"{seconds:.1f}".rstrip("0").rstrip(".") + "s"
-    left = round(abs(seconds))
+    # What rounds to 60.0 is a minute, not `60s`.
+    if abs(seconds) < 59.95:
+        return f"{round(seconds, 1) + 0.0:.1f}".removesuffix(".0") + "s"
+    # Two units are as much as anyone reads: 1d3h, not 1d3h12m5s.
+    return ("-" if seconds < 0 else "") + "".join(_parts(round(abs(seconds)))[:2])
+
+
+def _parts(seconds: int) -> list[str]:
     parts = []
     for unit, size in _UNITS.items():
-        count, left = divmod(left, size)
+        count, seconds = divmod(seconds, size)
         if count:
             parts.append(f"{count}{unit}")
-    # Two units are as much as anyone reads: 1d3h, not 1d3h12m5s.
-    return ("-" if seconds < 0 else "") + "".join(parts[:2])
+    return parts
 
 
 def format_clock(seconds: float) -> str:
-    """Lab time since the lab began, as `D+HH:MM:SS` or `HH:MM:SS` within the first day."""
+    """Lab time since the lab began, as `HH:MM:SS`, from the second day on `1d HH:MM:SS`."""
     sign = "-" if seconds < 0 else ""
     days, rest = divmod(int(abs(seconds)), 86400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"

@@ -1,0 +1,1 @@
+"""The one place with side effects on the machine: containers and the wires between them."""

@@ -6,34 +6,77 @@ its reference (`lab schema` publishes them). Durations are lab seconds once load
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from lab.units import DURATION_PATTERN, parse_duration
+from lab.units import DURATION_PATTERN, parse_duration, write_duration
+
+SUBNET_PATTERN = r"^[0-9]+(\.[0-9]+){3}/[0-9]+$"
 
 
+# These take text only: YAML and pydantic would make 0.0.0.30 of the address 30, and nobody can
+# say whether the duration 30 means seconds or minutes. The wording of a refusal for people is
+# in wording.py, by the first argument of the error.
 def _duration(value: Any) -> int:
+    try:
+        return parse_duration(value if isinstance(value, str) else "")
+    except ValueError:
+        raise PydanticCustomError("duration", "not a duration such as 30m, 5d or 1h30m") from None
+
+
+def _address(value: Any) -> IPv4Address:
+    try:
+        return value if isinstance(value, IPv4Address) else IPv4Address(_text(value))
+    except ValueError:
+        raise PydanticCustomError("address", "not an IPv4 address like 198.51.100.10") from None
+
+
+def _subnet(value: Any) -> IPv4Network:
+    try:
+        if isinstance(value, IPv4Network):
+            return value
+        if not re.fullmatch(SUBNET_PATTERN, _text(value)):
+            raise ValueError("no prefix length")
+        return IPv4Network(value)
+    except ValueError:
+        raise PydanticCustomError("subnet", "not a subnet such as 198.51.100.0/26") from None
+
+
+def _text(value: Any) -> str:
     if isinstance(value, str):
-        return parse_duration(value)
-    raise ValueError(f"{value!r} is not a duration (write 30m, 5d or 1h30m)")
+        return value
+    raise ValueError("not text")
 
 
 Duration = Annotated[
     int,
     BeforeValidator(_duration),
+    PlainSerializer(write_duration, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30m", "5d"]}),
+]
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+Subnet = Annotated[
+    IPv4Network,
+    BeforeValidator(_subnet),
+    WithJsonSchema({"type": "string", "pattern": SUBNET_PATTERN, "examples": ["203.0.113.0/24"]}),
 ]
 
 # A Linux interface name has 15 characters at most, and the fabric names each cable after its node.
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$"
-DOMAIN_PATTERN = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+example$"
+# A label has 63 characters at most (RFC 1035 §2.3.4).
+DOMAIN_PATTERN = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+example$"
 USER_PATTERN = r"^[a-z]([a-z0-9._-]{0,30}[a-z0-9])?$"
+# A line break in a name or a password would end a header or a record that it is written into.
+LINE_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Domain = Annotated[str, Field(pattern=DOMAIN_PATTERN)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN)]
+Line = Annotated[str, Field(pattern=LINE_PATTERN)]
 
 
 class Model(BaseModel):
@@ -45,9 +88,9 @@ class Model(BaseModel):
 class Schedule(Model):
     """When mail is tried again, given up, and reported late, in lab time (RFC 5321 §4.5.4.1)."""
 
-    retry: Duration = 1800
+    retry: Duration = Field(default=1800, json_schema_extra={"default": "30m"})
     """How long a server waits after a failed attempt before it tries again."""
-    give_up: Duration = 432000
+    give_up: Duration = Field(default=432000, json_schema_extra={"default": "5d"})
     """The age at which an undelivered message goes back to its sender."""
     delay_notice: Duration | None = None
     """The age at which the sender is told that the message is late; left out: never."""
@@ -56,16 +99,16 @@ class Schedule(Model):
 class Network(Model):
     """One wire: everything plugged into it hears everything on it."""
 
-    subnet: IPv4Network
+    subnet: Subnet
     """Its addresses, from 198.51.100.0/24, 203.0.113.0/24 or 198.18.0.0/15."""
 
 
 class User(Model):
     """Somebody with a mailbox."""
 
-    password: str = Field(min_length=1)
+    password: Line = Field(min_length=1)
     """A teaching password, readable by design; never use a real one."""
-    name: str | None = None
+    name: Line | None = None
     """The name shown in From and To."""
 
 
@@ -74,7 +117,7 @@ class Host(Model):
 
     network: str
     """The network its cable is plugged into."""
-    address: IPv4Address | None = None
+    address: Address | None = None
     """Its address; left out: the lowest free one."""
     hostname: Domain | None = None
     """Its name in the DNS; left out: mail.DOMAIN for a mail server, NODE.example otherwise."""
@@ -108,7 +151,7 @@ class Router(Model):
     """Forwards packets between networks; has no mail software."""
 
     kind: Literal["router"]
-    interfaces: dict[str, IPv4Address | None] = Field(min_length=2)
+    interfaces: dict[str, Address | None] = Field(min_length=2)
     """The networks it joins, each with its address there (null: the lowest free one)."""
     hostname: Domain | None = None
     """Its name in the DNS; left out: NODE.example."""
@@ -122,10 +165,13 @@ class Topology(Model):
 
     name: Name
     """What the topology is called; `lab up NAME` finds topologies/NAME.yaml."""
-    title: str
+    title: Line
     """One line for people."""
-    time_scale: float = Field(default=60, gt=0)
+    time_scale: float = Field(default=60, gt=0, strict=True, allow_inf_nan=False)
     """Lab seconds in one real second, unless --time-scale says otherwise; 1 is the real thing."""
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Field(default=Schedule(), json_schema_extra={"default": {}})
+    """When mail is tried again, given up, and reported late."""
     networks: dict[Name, Network] = Field(min_length=1)
+    """The wires, by name."""
     nodes: dict[Name, Node] = Field(min_length=1)
+    """The machines, by name."""

@@ -1,0 +1,1 @@
+"""What people see: tables, progress, stories. Views print; nothing else does."""

@@ -1,0 +1,212 @@
+#!/usr/bin/python3 -IS
+"""The fabric's hands: plugs cables, cuts them, listens on them, and asks nodes if they answer.
+
+Runs inside the fabric container, which shares the host's process list and may enter any node's
+network namespace. Standard library only; the engine (lab/engine/fabric.py) is its one caller.
+
+    agent.py serve                  a JSON request a line on stdin, a JSON answer a line on stdout
+    agent.py capture [OPTION...]    tcpdump with these options until stdin ends
+
+Both end when their stdin does: whoever kills the tool that started them, however rudely, leaves
+nothing running.
+"""
+
+import array
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
+TRY_SECONDS = 1.0  # for one try
+
+
+def run(*argv, stdin=""):
+    """Run a program; its stdout. Raises RuntimeError with what it said if it fails."""
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def inside(pid):
+    """The calling thread moves into the network namespace of process `pid`, and back."""
+    with open("/proc/thread-self/ns/net") as home, open(f"/proc/{pid}/ns/net") as there:  # noqa: PTH123
+        os.setns(there.fileno(), os.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            os.setns(home.fileno(), os.CLONE_NEWNET)
+
+
+def interfaces():
+    """This namespace's interfaces: name -> True if switched on (a pulled cable is False)."""
+    return {link["ifname"]: "UP" in link["flags"] for link in json.loads(run("ip", "-j", "link"))}
+
+
+def no_offload(interface):
+    """Make this namespace send real packets on `interface`.
+
+    Left alone, the kernel passes 64 KiB "packets" without checksums across a veth pair: right
+    for speed, wrong for a lab in which people read packets. Values: linux/ethtool.h.
+    """
+    siocethtool, set_tx_checksum, set_tso, set_gso, set_gro = 0x8946, 0x17, 0x1F, 0x24, 0x2C
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for command in (set_tx_checksum, set_tso, set_gso, set_gro):
+            value = array.array("I", [command, 0])
+            request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
+            fcntl.ioctl(control, siocethtool, request)
+
+
+def bridges(names):
+    """Make the bridges called `names` that are not there yet."""
+    there = interfaces()
+    lines = [
+        line
+        for name in names
+        if name not in there
+        for line in (
+            f"link add {name} type bridge forward_delay 0 mcast_snooping 0",
+            f"link set {name} up",
+        )
+    ]
+    if lines:
+        run("ip", "-batch", "-", stdin="\n".join(lines))
+
+
+def plug(port, network, pid, interface, mac, address, routes):
+    """Lay a cable: `port` on the bridge `network`, `interface` in the node of process `pid`.
+
+    Already laid: it is switched on and left alone. True if it had to be laid.
+    """
+    with inside(pid):
+        laid = interface in interfaces()
+    there = port in interfaces()
+    if laid and there:
+        run("ip", "link", "set", port, "up")
+        return False
+    # A node that came back has a new, empty namespace; the port of its old cable may linger.
+    lines = [f"link del {port}"] if there else []
+    lines += [
+        f"link add {port} type veth peer name {interface} address {mac} netns {pid}",
+        f"link set {port} master {network} up",
+    ]
+    run("ip", "-batch", "-", stdin="\n".join(lines))
+    no_offload(port)
+    with inside(pid):
+        lines = [f"addr add {address} dev {interface}", f"link set {interface} up"]
+        lines += [f"route replace {destination} via {via}" for destination, via in routes]
+        run("ip", "-batch", "-", stdin="\n".join(lines))
+        no_offload(interface)
+    return True
+
+
+def link(port, up):
+    """Push the cable in at `port`, or pull it: the node's routes and addresses survive both."""
+    run("ip", "link", "set", port, "up" if up else "down")
+
+
+def ask_dns(server, name, kind):
+    """True if `server` answers a question (RFC 1035 §4.1) with at least one record."""
+    question = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
+    query = struct.pack("!6H", 0x4C42, 0x0100, 1, 0, 0, 0) + question + struct.pack("!2H", kind, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        channel.settimeout(TRY_SECONDS)
+        channel.connect((server, 53))
+        channel.send(query)
+        reply = channel.recv(4096)
+    flags, _, answers = struct.unpack_from("!3H", reply, 2)
+    if flags & 0x000F or not answers:
+        raise OSError(f"no answer for {name} (rcode {flags & 0x000F})")
+
+
+def ask_tcp(host, port, greeting, farewell):
+    """True if a service at host:port greets as expected; leaves politely, as a client would."""
+    with socket.create_connection((host, port), timeout=TRY_SECONDS) as channel:
+        said = channel.recv(1024).decode(errors="replace")
+        if not said.startswith(greeting):
+            raise OSError(f"greeted with {said.strip()!r}")
+        channel.sendall(farewell.encode())
+        while channel.recv(1024):
+            pass
+
+
+def answering(questions, seconds):
+    """Put each question (a node's process, a kind, its arguments) until answered or time is up.
+
+    A list with None for each question answered, else the last error as text.
+    """
+    deadline = time.monotonic() + seconds
+    outcome = ["not tried"] * len(questions)
+
+    def put(index, pid, kind, arguments):
+        with inside(pid):
+            while outcome[index] is not None:
+                try:
+                    (ask_dns if kind == "dns" else ask_tcp)(*arguments)
+                    outcome[index] = None
+                except OSError as error:
+                    outcome[index] = str(error)
+                    if time.monotonic() > deadline:
+                        return
+                    time.sleep(RETRY_SECONDS)
+
+    # A namespace belongs to a thread: each question has its own.
+    threads = [
+        threading.Thread(target=put, args=(index, pid, kind, arguments), daemon=True)
+        for index, (pid, kind, *arguments) in enumerate(questions)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline + TRY_SECONDS - time.monotonic()))
+    return outcome
+
+
+def serve():
+    """Answer requests until stdin ends."""
+    verbs = {
+        "interfaces": interfaces,
+        "bridges": bridges,
+        "plug": plug,
+        "link": link,
+        "answering": answering,
+    }
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"ok": verbs[request.pop("do")](**request)}
+        except Exception as error:  # whatever it was, the engine reports it with its place
+            answer = {"error": str(error)}
+        print(json.dumps(answer), flush=True)
+
+
+def capture(options):
+    """Run tcpdump, its output being ours, until stdin ends or it does; then stop it cleanly."""
+    dump = subprocess.Popen(  # noqa: S603
+        ["tcpdump", "--immediate-mode", "-U", "-Z", "root", *options], stdin=subprocess.DEVNULL
+    )
+    ended = os.pidfd_open(dump.pid)
+    while True:
+        ready, _, _ = select.select([0, ended], [], [])
+        if ended in ready:
+            break
+        if not os.read(0, 4096):
+            dump.send_signal(signal.SIGINT)  # it writes out what it holds, and its counts
+            break
+    return dump.wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "capture":
+        sys.exit(capture(sys.argv[2:]))
+    serve()

@@ -1,0 +1,35 @@
+"""`lab down`: nothing is left."""
+
+from __future__ import annotations
+
+import click
+
+from lab.cli._output import note
+
+
+@click.command()
+@click.option("--all", "every", is_flag=True, help="Every lab on this engine, not only this one.")
+@click.pass_obj
+def command(lab_name: str, every: bool) -> None:
+    """Take the lab down: its containers and wires, also what a killed `lab up` left.
+
+    Mail in its queues and mailboxes goes with it.
+
+    \b
+    Example:
+      lab down
+      lab down --all
+    """
+    from lab.engine import containers
+    from lab.engine.lifecycle import down
+
+    names = sorted({found.lab for found in containers.find()}) if every else [lab_name]
+    for name in names:
+        count = down(name)
+        note(
+            f"lab '{name}' is down ({count} containers removed)"
+            if count
+            else f"lab '{name}' was not up"
+        )
+    if not names:
+        note("no lab was up")

@@ -1,0 +1,209 @@
+"""Containers of a lab: found by label, made, started, removed. Nothing here knows what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tarfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lab.engine.client import LABEL_KIND, LABEL_LAB, LABEL_NODE, client, in_parallel
+from lab.engine.plan import FABRIC, NodePlan, Plan
+from lab.errors import EngineError, LabError, NodeFailed
+from lab.services import File
+
+LABEL_TOPOLOGY = "maillab.topology"
+LABEL_SCALE = "maillab.time-scale"
+LABEL_STARTED = "maillab.started"
+LABEL_DIGEST = "maillab.plan"
+
+# Postfix waits before it reads a file written in the last seconds; ours claim to be older.
+_FILE_AGE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as the engine lists it; `state` is Docker's word (`running`, `exited`, …)."""
+
+    id: str
+    name: str
+    lab: str
+    node: str
+    state: str
+    labels: dict[str, str]
+
+
+def find(lab: str | None = None) -> list[Container]:
+    """All containers of `lab`, running or not; of every lab if None."""
+    wanted = f"{LABEL_LAB}={lab}" if lab else LABEL_LAB
+    return [
+        Container(
+            id=item["Id"],
+            name=item["Names"][0].lstrip("/") if item["Names"] else item["Id"][:12],
+            lab=item["Labels"][LABEL_LAB],
+            node=item["Labels"].get(LABEL_NODE, ""),
+            state=item["State"],
+            labels=item["Labels"],
+        )
+        for item in client().api.containers(all=True, filters={"label": [wanted]})
+    ]
+
+
+def labels(plan: Plan, node: NodePlan, started: float) -> dict[str, str]:
+    """The labels of a node's container; those of the whole lab are on each of them."""
+    return {
+        LABEL_LAB: plan.lab,
+        LABEL_NODE: node.name,
+        LABEL_KIND: node.kind,
+        LABEL_DIGEST: plan.digest,
+        LABEL_STARTED: f"{started:.3f}",
+        LABEL_SCALE: f"{plan.site.time_scale:g}",
+        LABEL_TOPOLOGY: plan.topology.model_dump_json(exclude_defaults=True),
+    }
+
+
+def create(plan: Plan, node: NodePlan, started: float) -> str:
+    """Make the container of `node`, with its files in it, not yet started. Its ID."""
+    from docker.errors import APIError, ImageNotFound
+    from docker.types import LogConfig
+
+    api = client().api
+    is_fabric = node.name == FABRIC
+    host_config = api.create_host_config(
+        network_mode="none",
+        init=True,
+        cap_drop=["ALL"],
+        cap_add=list(node.capabilities),
+        sysctls=node.sysctls,
+        dns=list(node.resolvers),
+        dns_search=["."],
+        pid_mode="host" if is_fabric else None,
+        security_opt=["apparmor=unconfined"] if is_fabric else None,
+        log_config=LogConfig(type="json-file"),
+    )
+    name = plan.container(node.name)
+    try:
+        made = api.create_container(
+            node.image,
+            command=["/lab/start"],
+            name=name,
+            hostname=node.name,
+            labels=labels(plan, node, started),
+            host_config=host_config,
+        )
+    except ImageNotFound as error:
+        raise EngineError(
+            f"image {node.image} is missing", where=node.name, hint="lab images build"
+        ) from error
+    except APIError as error:
+        if error.status_code == 409:
+            raise EngineError(
+                f"the container name {name} is taken by a container that is not this lab's",
+                where=node.name,
+                hint=f"choose another name (lab --lab NAME up), or: docker rm -f {name}",
+            ) from error
+        raise _refused(error, f"could not make node {node.name}") from error
+    identity: str = made["Id"]
+    if node.files:
+        try:
+            api.put_archive(identity, "/", _archive(node.files))
+        except APIError as error:
+            raise _refused(error, f"could not write the files of {node.name}") from error
+    return identity
+
+
+def start(identity: str, node: str) -> None:
+    """Start (or thaw) a container. Raises NodeFailed with what the engine said."""
+    from docker.errors import APIError
+
+    try:
+        client().api.start(identity)
+    except APIError as error:
+        raise _refused(error, f"could not start node {node}") from error
+
+
+def _refused(error: Any, what: str) -> LabError:
+    said = str(error.explanation or error)
+    if "no space left" in said:
+        return EngineError(
+            f"{what}: the engine's disk is full",
+            detail=said,
+            hint="free some space (docker system df shows what Docker uses), then lab up again",
+        )
+    return NodeFailed(what, detail=said, hint="lab doctor")
+
+
+def _archive(files: Iterable[File]) -> bytes:
+    """A tar of `files`; the homes among their folders belong to the owner of what is in them."""
+    buffer = io.BytesIO()
+    made: set[str] = set()
+    written = time.time() - _FILE_AGE_SECONDS
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for file in files:
+            folder = file.path.rpartition("/")[0]
+            if file.owner and folder not in made:
+                made.add(folder)
+                entry = tarfile.TarInfo(folder.lstrip("/"))
+                entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o700, int(written)
+                entry.uid = entry.gid = file.owner
+                archive.addfile(entry)
+            content = file.content.encode()
+            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry.size, entry.mode, entry.mtime = len(content), file.mode, int(written)
+            entry.uid = entry.gid = file.owner
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def process(identity: str) -> int:
+    """The process number (on the engine's machine) of a container's init; 0 if not running."""
+    return int(client().api.inspect_container(identity)["State"]["Pid"])
+
+
+def last_output(identity: str, lines: int = 20) -> str:
+    """The last lines a node's programs wrote."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):
+        output: bytes = client().api.logs(identity, tail=lines)
+        return output.decode(errors="replace")
+    return ""
+
+
+def exit_status(identity: str) -> int:
+    """The status with which a container's main program ended."""
+    return int(client().api.inspect_container(identity)["State"]["ExitCode"])
+
+
+def remove(containers: Iterable[Container]) -> None:
+    """Remove containers, whatever their state; one that is gone already is fine."""
+    from docker.errors import APIError, NotFound
+
+    def one(container: Container) -> None:
+        try:
+            client().api.remove_container(container.id, force=True, v=True)
+        except NotFound:
+            pass
+        except APIError as error:
+            # Somebody else is at it: they will finish.
+            if "is already in progress" not in str(error):
+                raise EngineError(
+                    f"could not remove {container.name}", detail=str(error.explanation)
+                ) from error
+
+    in_parallel(one, containers)
+
+
+def described(container: Container) -> tuple[dict[str, Any], float, float, str]:
+    """What a lab says of itself in any of its containers: topology, time scale, start, digest."""
+    found = container.labels
+    return (
+        json.loads(found[LABEL_TOPOLOGY]),
+        float(found[LABEL_SCALE]),
+        float(found[LABEL_STARTED]),
+        found[LABEL_DIGEST],
+    )

@@ -1,0 +1,158 @@
+"""Programs run inside a node, with their standard streams, over Docker's exec call.
+
+Without a terminal Docker frames stdout and stderr in 8-byte headers (stream, length); `Exec`
+takes them apart again. Bytes pass through unchanged, so a pcap can travel this way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lab.engine.client import client
+from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+STDOUT, STDERR = 1, 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a program ended: its exit status and all it wrote."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are no UTF-8 are shown as U+FFFD."""
+        return self.stdout.decode(errors="replace")
+
+    def check(self, what: str) -> Result:
+        """Itself if the program succeeded; raises LabError naming `what` failed otherwise."""
+        if self.status != 0:
+            output = (self.stderr or self.stdout).decode(errors="replace")
+            raise LabError(f"{what} failed (exit status {self.status})", detail=output)
+        return self
+
+
+class Exec:
+    """A program running in a container: write to its stdin, read its output as it comes."""
+
+    def __init__(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        tty: bool = False,
+    ) -> None:
+        api = client().api
+        self._api = api
+        self.tty = tty
+        self.id: str = api.exec_create(
+            container,
+            list(argv),
+            stdin=True,
+            tty=tty,
+            user=user,
+            environment=dict(environment or {}),
+            workdir=workdir,
+        )["Id"]
+        holder: Any = api.exec_start(self.id, socket=True, tty=tty)
+        self._holder = holder
+        # The SDK hands out a file-like wrapper; the socket beneath it can be half-closed.
+        self.socket: socket.socket = getattr(holder, "_sock", holder)
+        self.socket.settimeout(None)
+        self._buffer = bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Send `data` to the program's standard input."""
+        self.socket.sendall(data)
+
+    def close_stdin(self) -> None:
+        """Tell the program that its input has ended."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """(STDOUT or STDERR, bytes) as they arrive, until the program ends.
+
+        With a socket timeout set, raises TimeoutError and can be called again: nothing is lost.
+        """
+        while True:
+            if self.tty:
+                data = self.socket.recv(65536)
+                if not data:
+                    return
+                yield STDOUT, data
+                continue
+            while len(self._buffer) >= 8:
+                stream, size = struct.unpack_from(">BxxxL", self._buffer)
+                if len(self._buffer) < 8 + size:
+                    break
+                payload = bytes(self._buffer[8 : 8 + size])
+                del self._buffer[: 8 + size]
+                yield stream, payload
+            data = self.socket.recv(65536)
+            if not data:
+                return
+            self._buffer += data
+
+    def status(self) -> int:
+        """The program's exit status, once its output has ended."""
+        code = self._api.exec_inspect(self.id)["ExitCode"]
+        return -1 if code is None else int(code)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the program's terminal its size."""
+        self._api.exec_resize(self.id, height=rows, width=columns)
+
+    def close(self) -> None:
+        """Hang up. A program that reads its stdin sees the end of it."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self._holder.close()
+        self.socket.close()
+
+    def __enter__(self) -> Exec:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def run(
+    container: str,
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    user: str = "",
+    environment: Mapping[str, str] | None = None,
+    workdir: str | None = None,
+) -> Result:
+    """Run `argv` in `container` to its end, giving it `stdin`; its output and exit status."""
+    with Exec(container, argv, user=user, environment=environment, workdir=workdir) as program:
+        if stdin:
+            # A program may end without reading all of it; its exit status then tells why.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                program.write(stdin)
+        with contextlib.suppress(OSError):
+            program.close_stdin()
+        output = {STDOUT: bytearray(), STDERR: bytearray()}
+        for stream, data in program.frames():
+            output[stream] += data
+        return Result(program.status(), bytes(output[STDOUT]), bytes(output[STDERR]))

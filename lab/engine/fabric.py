@@ -1,0 +1,103 @@
+"""The fabric as the engine sees it: cables plugged, pulled and questioned from outside the nodes.
+
+The work is done by images/fabric/agent.py inside the fabric container; this is its other end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lab.engine.exec import STDERR, Exec
+from lab.errors import EngineError
+from lab.services import Question
+from lab.topology.addressing import Interface, Route
+
+AGENT = "/lab/agent.py"
+
+
+def mac_address(interface: Interface) -> str:
+    """A locally administered MAC that spells the IP address, so ARP tables can be read."""
+    return "02:00:" + ":".join(f"{octet:02x}" for octet in interface.address.packed)
+
+
+class Fabric:
+    """An open line to the agent. Not for use by several threads at once."""
+
+    def __init__(self, program: Exec) -> None:
+        self._program = program
+        self._pending = bytearray()
+
+    @classmethod
+    @contextmanager
+    def of(cls, container: str) -> Iterator[Fabric]:
+        """A line to the agent in the fabric container `container`."""
+        with Exec(container, [AGENT, "serve"]) as program:
+            yield cls(program)
+
+    def _call(self, verb: str, **arguments: Any) -> Any:
+        self._program.write(json.dumps({"do": verb, **arguments}).encode() + b"\n")
+        said = bytearray()
+        for stream, data in self._program.frames():
+            if stream == STDERR:
+                said += data
+                continue
+            self._pending += data
+            line, end, rest = self._pending.partition(b"\n")
+            if end:
+                self._pending = bytearray(rest)
+                if not line.startswith(b"{"):  # not the agent: the engine, saying it can't run it
+                    said += line
+                    break
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise EngineError(f"the fabric could not {verb}: {answer['error']}")
+                return answer["ok"]
+        raise EngineError("the fabric ended unexpectedly", detail=said.decode(errors="replace"))
+
+    def interfaces(self) -> dict[str, bool]:
+        """The fabric's interfaces: name → plugged in (a pulled cable is False)."""
+        found: dict[str, bool] = self._call("interfaces")
+        return found
+
+    def bridges(self, names: Sequence[str]) -> None:
+        """Make a bridge for each network of `names` that has none."""
+        self._call("bridges", names=list(names))
+
+    def plug(self, interface: Interface, routes: Sequence[Route], pid: int) -> bool:
+        """Lay the cable of `interface` to the node whose first process is `pid`.
+
+        True if it had to be laid, False if it was there (it is switched on in any case).
+        """
+        laid: bool = self._call(
+            "plug",
+            port=interface.port,
+            network=interface.network,
+            pid=pid,
+            interface=interface.name,
+            mac=mac_address(interface),
+            address=str(interface.address),
+            routes=[(str(route.destination), str(route.via)) for route in routes],
+        )
+        return laid
+
+    def link(self, port: str, *, up: bool) -> None:
+        """Push the cable in at `port`, or pull it out."""
+        self._call("link", port=port, up=up)
+
+    def answering(
+        self, asked: Sequence[tuple[int, Question]], seconds: float
+    ) -> list[tuple[Question, str]]:
+        """Put questions, each from the machine of the process before it, for up to `seconds`.
+
+        Those that got no answer, each with the last error.
+        """
+        wire = [(pid, *question.ask) for pid, question in asked]
+        outcome = self._call("answering", questions=wire, seconds=seconds)
+        return [
+            (question, error)
+            for (_, question), error in zip(asked, outcome, strict=True)
+            if error is not None
+        ]

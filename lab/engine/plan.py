@@ -1,0 +1,128 @@
+"""From a topology to what has to exist: containers, files, cables. Pure, and tested without Docker.
+
+The topology travels with the lab: every container carries it as a label, so that any later
+command finds the whole story in any one container and nothing is remembered elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+from lab.engine.capabilities import CAPABILITIES
+from lab.services import File, Question, Site, service
+from lab.topology.addressing import Interface, Route, assign
+from lab.topology.model import Pc, Topology
+
+FABRIC = "fabric"
+
+# IPv4 only, and quiet: a capture shows the mail, not neighbour discovery.
+_SYSCTLS = {"net.ipv6.conf.all.disable_ipv6": "1", "net.ipv6.conf.default.disable_ipv6": "1"}
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """One container: what it is made of and what is plugged into it."""
+
+    name: str
+    kind: str
+    image: str
+    capabilities: tuple[str, ...]
+    sysctls: dict[str, str]
+    resolvers: tuple[str, ...]
+    files: tuple[File, ...]
+    interfaces: tuple[Interface, ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole lab: `lab` is its name, `site` what it is made from."""
+
+    lab: str
+    site: Site
+
+    @property
+    def topology(self) -> Topology:
+        """The topology the lab is made from."""
+        return self.site.topology
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of the networks, each of which becomes a bridge."""
+        return tuple(self.topology.networks)
+
+    @cached_property
+    def nodes(self) -> dict[str, NodePlan]:
+        """The nodes by name, the fabric not among them."""
+        return {name: self._node(name) for name in self.topology.nodes}
+
+    @property
+    def digest(self) -> str:
+        """Changes when anything about the lab would be built differently."""
+        source = f"{self.topology.model_dump_json()} {self.site.time_scale:g}"
+        return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+    def container(self, node: str) -> str:
+        """The name of the container of `node` (or of the fabric)."""
+        return f"maillab-{self.lab}-{node}"
+
+    def _node(self, name: str) -> NodePlan:
+        kind = self.topology.nodes[name].kind
+        forwards = {"net.ipv4.ip_forward": "1"} if kind == "router" else {}
+        return NodePlan(
+            name=name,
+            kind=kind,
+            image=f"maillab/{kind}",
+            capabilities=CAPABILITIES[kind],
+            sysctls=_SYSCTLS | forwards,
+            resolvers=tuple(self.site.address(server) for server in self.site.of_kind("dns")),
+            files=service(kind).files(self.site, name),
+            interfaces=self.site.addressing.interfaces[name],
+            routes=self.site.addressing.routes[name],
+        )
+
+    def fabric(self) -> NodePlan:
+        """The container that holds the bridges and the far ends of all cables."""
+        return NodePlan(
+            name=FABRIC,
+            kind=FABRIC,
+            image="maillab/fabric",
+            capabilities=CAPABILITIES[FABRIC],
+            sysctls=_SYSCTLS,
+            resolvers=(),
+            files=(),
+            interfaces=(),
+            routes=(),
+        )
+
+    def health(self, node: str) -> tuple[Question, ...]:
+        """What `node` must answer to itself when its services run."""
+        return service(self.topology.nodes[node].kind).questions(self.site, node)
+
+    def readiness(self) -> tuple[tuple[str, Question], ...]:
+        """What must be answered before the lab is ready, each with the node to ask from.
+
+        Asked from a PC on another network where there is one, so that the answer has crossed
+        the wires and the router.
+        """
+        return tuple(
+            (self._vantage(node), question)
+            for node in self.topology.nodes
+            for question in self.health(node)
+        )
+
+    def _vantage(self, node: str) -> str:
+        here = {interface.network for interface in self.site.addressing.interfaces[node]}
+        pcs = [name for name, other in self.topology.nodes.items() if isinstance(other, Pc)]
+        for pc in pcs:
+            if self.site.addressing.interfaces[pc][0].network not in here:
+                return pc
+        return next(iter(pcs), node)
+
+
+def plan(topology: Topology, lab: str, time_scale: float | None = None) -> Plan:
+    """The plan of `topology` as a lab called `lab`; `time_scale` overrides the topology's own."""
+    site = Site(topology, assign(topology), time_scale or topology.time_scale)
+    return Plan(lab, site)

@@ -1,0 +1,35 @@
+"""From what the user typed to a lab that stands: topology, images, engine, in that order."""
+
+from __future__ import annotations
+
+from lab.engine.lab import Lab
+from lab.errors import TopologyError
+from lab.topology.check import check_schedule
+from lab.topology.loader import load
+from lab.topology.model import Topology
+
+
+def load_for(source: str, time_scale: float | None = None) -> Topology:
+    """The topology `source` (a name or a file), usable at `time_scale`. Raises TopologyError."""
+    topology = load(source)
+    if time_scale is not None:
+        problems = check_schedule(topology.schedule, time_scale)
+        if problems:
+            raise TopologyError(problems)
+    return topology
+
+
+def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
+    """`lab up`: load the topology, build what images are missing (showing it), reconcile."""
+    from lab.engine import images
+    from lab.engine.client import client
+    from lab.engine.lifecycle import up
+    from lab.engine.plan import plan
+    from lab.views.progress import image_progress, up_progress
+
+    planned = plan(load_for(source, time_scale), name, time_scale)
+    if images.missing(client()):
+        with image_progress() as show:
+            images.build(client(), show)
+    with up_progress() as progress:
+        return up(planned, progress)

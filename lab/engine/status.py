@@ -1,0 +1,88 @@
+"""How a lab is: each node asked whether its services answer, each cable looked at."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from lab.engine import containers
+from lab.engine.client import client
+from lab.engine.plan import FABRIC
+
+if TYPE_CHECKING:
+    from lab.engine.containers import Container
+    from lab.engine.lab import Lab
+
+ASK_SECONDS = 0.5
+STARTING_SECONDS = 10  # how long after its start a silent node may still be on its way
+
+
+def status(lab: Lab) -> dict[str, Any]:
+    """The lab as `lab status --json` prints it.
+
+    A node is `ready` (running, and its services answer on the machine itself), `starting`,
+    `off` (not running) or `broken` (running or frozen, and silent).
+    """
+    found = {container.node: container for container in containers.find(lab.name)}
+    running = {
+        node: containers.process(container.id)
+        for node, container in found.items()
+        if container.state == "running"
+    }
+    silent: set[str] = set()
+    ports: dict[str, bool] = {}
+    if FABRIC in running:
+        asked = [
+            (running[node], question)
+            for node in lab.plan.nodes
+            if node in running
+            for question in lab.plan.health(node)
+        ]
+        with lab.fabric() as fabric:
+            ports = fabric.interfaces()
+            silent = {question.node for question, _ in fabric.answering(asked, ASK_SECONDS)}
+    return {
+        "lab": lab.name,
+        "topology": lab.plan.topology.name,
+        "time_scale": lab.plan.site.time_scale,
+        "started": lab.clock.started,
+        "lab_seconds": round(lab.clock.lab_time(time.time()), 1),
+        "nodes": [
+            {
+                "name": name,
+                "kind": node.kind,
+                "state": _state(found.get(name), name in silent),
+                "addresses": [str(interface.address.ip) for interface in node.interfaces],
+                "hostname": lab.plan.site.hostname(name),
+                "container": lab.plan.container(name),
+            }
+            for name, node in lab.plan.nodes.items()
+        ],
+        "links": [
+            {
+                "node": name,
+                "network": interface.network,
+                "interface": interface.name,
+                "state": "up" if ports.get(interface.port) else "down",
+            }
+            for name, node in lab.plan.nodes.items()
+            for interface in node.interfaces
+        ],
+        "faults": [
+            {"name": "cable-pulled", "targets": [name], "network": interface.network}
+            for name, node in lab.plan.nodes.items()
+            for interface in node.interfaces
+            if ports.get(interface.port) is False
+        ],
+    }
+
+
+def _state(container: Container | None, silent: bool) -> str:
+    if container is None or container.state in ("exited", "created", "dead", "removing"):
+        return "off"
+    if container.state == "running" and not silent:
+        return "ready"
+    inspected = client().api.inspect_container(container.id)["State"]
+    started = datetime.fromisoformat(inspected["StartedAt"]).timestamp()
+    return "starting" if time.time() - started < STARTING_SECONDS else "broken"

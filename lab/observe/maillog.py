@@ -1,0 +1,185 @@
+"""What the mail servers say: their log lines, read as they were written, and what they mean.
+
+Postfix's lines are taken apart into attempts and queue events; nothing is guessed from a line
+that has another shape. Times are the engine's own, to the microsecond, because Postfix stamps
+only whole seconds.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lab.engine.lab import Lab
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line a node wrote: its number there (from 1), when (epoch seconds), and its text."""
+
+    node: str
+    number: int
+    time: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One delivery attempt for one recipient, as `smtp` or `lmtp` logged its outcome."""
+
+    line: LogLine
+    program: str
+    queue_id: str
+    recipient: str
+    relay: str
+    status: str
+    """`sent`, `deferred`, `bounced` or `expired`."""
+    dsn: str
+    reason: str
+    delays: tuple[float, ...]
+    """Seconds before the queue manager, in it, connecting, and transmitting (postconf(5))."""
+
+    @property
+    def began(self) -> float:
+        """When the attempt began (epoch seconds): its end less the time it took."""
+        return self.line.time - sum(self.delays[2:])
+
+
+@dataclass(frozen=True)
+class QueueEvent:
+    """Something else that happened to a message: `what` is one of the names in _EVENTS."""
+
+    line: LogLine
+    queue_id: str
+    what: str
+    value: str
+
+
+_SYSLOG = re.compile(
+    r"^\w{3} [ \d]\d [\d:]{8} \S+ postfix/(?P<program>[\w/]+)\[\d+\]: (?P<text>.*)$"
+)
+_ATTEMPT = re.compile(
+    r"^(?P<id>\w+): to=<(?P<to>[^>]*)>,(?: orig_to=<[^>]*>,)? relay=(?P<relay>.*?), "
+    r"(?:conn_use=\d+, )?delay=[\d.]+, delays=(?P<delays>[\d./]+), dsn=(?P<dsn>[\d.]+), "
+    r"status=(?P<status>\w+) \((?P<reason>.*)\)$"
+)
+_EVENTS = {
+    "message-id": re.compile(r"^(?P<id>\w+): message-id=(?P<value>\S+)"),
+    "queued": re.compile(r"^(?P<id>\w+): from=<(?P<value>[^>]*)>, size=\d+, nrcpt=\d+"),
+    "expired": re.compile(r"^(?P<id>\w+): from=<[^>]*>, status=(?P<value>(?:force-)?expired)\b"),
+    "dsn": re.compile(r"^(?P<id>\w+): sender (?:non-delivery|delay) notification: (?P<value>\w+)"),
+    "removed": re.compile(r"^(?P<id>\w+): (?P<value>removed)$"),
+    "client": re.compile(r"^(?P<id>\w+): client=(?P<value>\S+?)(?:,|$)"),
+}
+
+
+def read(lab: Lab, node: str) -> list[LogLine]:
+    """Everything `node` has written since it was made, stops and restarts included."""
+    from lab.engine.client import client
+
+    output: bytes = client().api.logs(lab.container(node), timestamps=True)
+    return list(parse(node, output.splitlines()))
+
+
+def follow(lab: Lab, node: str, after: int = 0) -> Iterator[LogLine]:
+    """The lines of `node` as they are written, those after number `after`; ends with the node."""
+    from lab.engine.client import client
+
+    stream = client().api.logs(lab.container(node), timestamps=True, stream=True, follow=True)
+    pending = b""
+    number = 0
+    for chunk in stream:
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in parse(node, lines, number):
+            number = line.number
+            if number > after:
+                yield line
+
+
+def follow_all(lab: Lab, nodes: Iterable[str], after: Mapping[str, int]) -> Iterator[LogLine]:
+    """The lines of several nodes as they are written, each node's after number `after[node]`."""
+    arrived: queue.SimpleQueue[LogLine | None] = queue.SimpleQueue()
+
+    def watch(node: str) -> None:
+        for line in follow(lab, node, after.get(node, 0)):
+            arrived.put(line)
+        arrived.put(None)
+
+    watchers = [threading.Thread(target=watch, args=(node,), daemon=True) for node in nodes]
+    for watcher in watchers:
+        watcher.start()
+    ended = 0
+    while ended < len(watchers):
+        line = arrived.get()
+        if line is None:
+            ended += 1
+        else:
+            yield line
+
+
+def parse(node: str, raw: Iterable[bytes], before: int = 0) -> Iterator[LogLine]:
+    """Log lines as Docker gives them with timestamps; the first is number `before` + 1."""
+    for number, line in enumerate(raw, before + 1):
+        stamp, _, text = line.decode(errors="replace").partition(" ")
+        # Nanoseconds are more than Python's clock holds.
+        when = datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00")
+        yield LogLine(node, number, when.timestamp(), text)
+
+
+def _postfix(line: LogLine) -> tuple[str, str] | None:
+    found = _SYSLOG.match(line.text)
+    return (found["program"], found["text"]) if found else None
+
+
+def attempt(line: LogLine) -> Attempt | None:
+    """The delivery attempt that `line` reports, if it does."""
+    said = _postfix(line)
+    found = _ATTEMPT.match(said[1]) if said else None
+    if said is None or found is None:
+        return None
+    return Attempt(
+        line=line,
+        program=said[0],
+        queue_id=found["id"],
+        recipient=found["to"],
+        relay=found["relay"],
+        status=found["status"],
+        dsn=found["dsn"],
+        reason=found["reason"],
+        delays=tuple(float(part) for part in found["delays"].split("/")),
+    )
+
+
+def queue_event(line: LogLine) -> QueueEvent | None:
+    """The queue event that `line` reports, if it does."""
+    said = _postfix(line)
+    if said is None:
+        return None
+    for what, pattern in _EVENTS.items():
+        if found := pattern.match(said[1]):
+            return QueueEvent(line, found["id"], what, found["value"])
+    return None
+
+
+def attempts(lines: Iterable[LogLine], queue_id: str | None = None) -> list[Attempt]:
+    """The delivery attempts in `lines`, in order; only those of `queue_id` if given."""
+    found = (attempt(line) for line in lines)
+    return [one for one in found if one and queue_id in (None, one.queue_id)]
+
+
+def queue_events(
+    lines: Iterable[LogLine], what: str | None = None, queue_id: str | None = None
+) -> list[QueueEvent]:
+    """The queue events in `lines`, in order; only of kind `what` and of `queue_id` if given."""
+    found = (queue_event(line) for line in lines)
+    return [
+        one
+        for one in found
+        if one and what in (None, one.what) and queue_id in (None, one.queue_id)
+    ]

@@ -1,0 +1,257 @@
+"""From a frame to the packet in it: Ethernet, Linux cooked or raw IP; TCP, UDP, ICMP, ARP.
+
+Only what the lab shows is decoded, and nothing is believed: a frame that is too short or makes
+no sense decodes to None, never to an exception. Addresses are text (`198.51.100.25`), ports and
+sequence numbers integers, payloads the octets that were captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from socket import AF_INET, AF_INET6, inet_ntop
+from struct import Struct, error
+from typing import NamedTuple, TypeAlias
+
+from lab.observe.pcap import Frame
+
+FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+ETHERNET, RAW_IP, COOKED, COOKED2 = 1, 101, 113, 276
+_IPV4, _IPV6, _ARP, _VLANS = 0x0800, 0x86DD, 0x0806, (0x8100, 0x88A8, 0x9100)
+_ICMP, _TCP, _UDP, _ICMPV6 = 1, 6, 17, 58
+_HOP_OPTIONS, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
+
+_short = Struct(">H").unpack_from
+_words = Struct(">HH").unpack_from
+_ports_seq = Struct(">HHI").unpack_from
+_ipv4_header = Struct(">BxHxxHBBxx4s4s").unpack_from
+_ipv6_header = Struct(">B3xHBB16s16s").unpack_from
+_tcp_header = Struct(">HHIIBBH").unpack_from
+_arp_packet = Struct(">HHBBH6s4s6s4s").unpack_from
+
+_REASONS = {
+    (4, 3, 0): "network unreachable",
+    (4, 3, 1): "host unreachable",
+    (4, 3, 2): "protocol unreachable",
+    (4, 3, 3): "port unreachable",
+    (4, 3, 4): "fragmentation needed",
+    (4, 3, 6): "network unknown",
+    (4, 3, 7): "host unknown",
+    (4, 3, 9): "network prohibited",
+    (4, 3, 10): "host prohibited",
+    (4, 3, 13): "administratively prohibited",
+    (4, 11, 0): "time to live exceeded",
+    (6, 1, 0): "network unreachable",
+    (6, 1, 1): "administratively prohibited",
+    (6, 1, 3): "host unreachable",
+    (6, 1, 4): "port unreachable",
+    (6, 2, 0): "packet too big",
+    (6, 3, 0): "hop limit exceeded",
+}
+# Types of ICMP that quote the packet they complain of (RFC 792; RFC 4443: all below 128).
+_QUOTING = frozenset([(4, 3), (4, 4), (4, 5), (4, 11), (4, 12), (6, 1), (6, 2), (6, 3), (6, 4)])
+
+
+class Tcp(NamedTuple):
+    """A TCP segment (RFC 9293). `length` is its payload on the wire; `payload` may be cut short."""
+
+    frame: Frame
+    src: str
+    dst: str
+    ttl: int
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    window: int
+    length: int
+    payload: bytes
+
+
+class Udp(NamedTuple):
+    """A UDP datagram (RFC 768)."""
+
+    frame: Frame
+    src: str
+    dst: str
+    ttl: int
+    sport: int
+    dport: int
+    payload: bytes
+
+
+class Quoted(NamedTuple):
+    """The start of the packet an ICMP error complains of; no ports where they are not quoted."""
+
+    src: str
+    dst: str
+    protocol: int
+    sport: int | None = None
+    dport: int | None = None
+    seq: int | None = None
+
+
+class Icmp(NamedTuple):
+    """An ICMP or ICMPv6 message (`version` 4 or 6), with what it quotes if it is an error."""
+
+    frame: Frame
+    src: str
+    dst: str
+    version: int
+    type: int
+    code: int
+    quoted: Quoted | None
+
+    @property
+    def reason(self) -> str:
+        """What the message says, in words: `host unreachable`."""
+        known = _REASONS.get((self.version, self.type, self.code))
+        return known or f"type {self.type} code {self.code}"
+
+
+class Arp(NamedTuple):
+    """An ARP packet (RFC 826): `op` 1 asks who has `target`, 2 says that `sender` is at `mac`."""
+
+    frame: Frame
+    op: int
+    mac: str
+    sender: str
+    target: str
+
+
+class Ip(NamedTuple):
+    """An IP packet of another protocol, or a fragment (whose ports only the first piece has)."""
+
+    frame: Frame
+    src: str
+    dst: str
+    ttl: int
+    protocol: int
+    fragment: bool
+    payload: bytes
+
+
+Packet: TypeAlias = Tcp | Udp | Icmp | Arp | Ip
+
+# As in pcap.py: the constructor is the dearest call of the whole decoding.
+_tcp: Callable[[tuple[Frame, str, str, int, int, int, int, int, int, int, int, bytes]], Tcp] = (
+    partial(tuple.__new__, Tcp)
+)
+
+
+@lru_cache(maxsize=65536)
+def _address(packed: bytes) -> str:
+    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+
+
+def decode(frame: Frame) -> Packet | None:
+    """The packet in `frame`; None if it is of a kind the lab does not know, or malformed."""
+    try:
+        data, linktype = frame.data, frame.linktype
+        if linktype == ETHERNET:
+            at, kind = 14, _short(data, 12)[0]
+        else:
+            at, kind = _link(linktype, data)
+        while kind in _VLANS:
+            at, kind = at + 4, _short(data, at + 2)[0]
+        if kind == _IPV4:
+            return _transport(frame, 4, _ipv4(data, at))
+        if kind == _IPV6:
+            return _transport(frame, 6, _ipv6(data, at))
+        return _arp(frame, at) if kind == _ARP else None
+    except (error, IndexError):
+        return None
+
+
+def _link(linktype: int, data: bytes) -> tuple[int, int]:
+    """Where the network layer begins, and its EtherType (0 if the link type is not known)."""
+    if linktype == COOKED:
+        return 16, _short(data, 14)[0]
+    if linktype == COOKED2:
+        return 20, _short(data, 0)[0]
+    if linktype in (RAW_IP, 12, 14, 228, 229):
+        return 0, _IPV6 if data[0] >> 4 == 6 else _IPV4
+    if linktype in (0, 108):  # BSD's loopback: an address family in somebody's byte order
+        return 4, _IPV6 if data[4] >> 4 == 6 else _IPV4
+    return 0, 0
+
+
+# Source, destination, TTL, protocol, where the payload begins and ends, is it a fragment.
+_Header: TypeAlias = tuple[str, str, int, int, int, int, bool]
+
+
+def _ipv4(data: bytes, at: int) -> _Header:
+    first, total, fragment, ttl, protocol, src, dst = _ipv4_header(data, at)
+    header = (first & 15) * 4
+    if first >> 4 != 4 or header < 20 or 0 < total < header:
+        raise IndexError
+    # A length of 0 is what the sender's own capture shows of a segment its card will cut up.
+    end = at + total if total else len(data)
+    more = fragment & 0x3FFF != 0
+    return _address(src), _address(dst), ttl, protocol, at + header, end, more
+
+
+def _ipv6(data: bytes, at: int) -> _Header:
+    """RFC 8200; extension headers are passed over."""
+    first, length, following, ttl, src, dst = _ipv6_header(data, at)
+    if first >> 4 != 6:
+        raise IndexError
+    end = at + 40 + length if length else len(data)
+    at += 40
+    fragment = False
+    while following in (_HOP_OPTIONS, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS):
+        here, following = following, data[at]
+        if here == _FRAGMENT:
+            fragment = fragment or _short(data, at + 2)[0] & 0xFFF9 != 0
+            at += 8
+            if fragment:
+                break
+        elif here == _AUTHENTICATION:
+            at += (data[at + 1] + 2) * 4
+        else:
+            at += (data[at + 1] + 1) * 8
+    return _address(src), _address(dst), ttl, following, at, end, fragment
+
+
+def _transport(frame: Frame, version: int, header: _Header) -> Packet | None:
+    src, dst, ttl, protocol, at, end, fragment = header
+    data = frame.data
+    if fragment:
+        return Ip(frame, src, dst, ttl, protocol, True, data[at:end])
+    if protocol == _TCP:
+        sport, dport, seq, ack, offset, flags, window = _tcp_header(data, at)
+        at += (offset >> 4) * 4
+        if offset < 0x50 or at > end:
+            return None
+        return _tcp(
+            (frame, src, dst, ttl, sport, dport, seq, ack, flags, window, end - at, data[at:end])
+        )
+    if protocol == _UDP:
+        sport, dport = _words(data, at)
+        return Udp(frame, src, dst, ttl, sport, dport, data[at + 8 : end])
+    if protocol == (_ICMP if version == 4 else _ICMPV6):
+        kind, code = data[at], data[at + 1]
+        quoted = _quoted(data, at + 8) if (version, kind) in _QUOTING else None
+        return Icmp(frame, src, dst, version, kind, code, quoted)
+    return Ip(frame, src, dst, ttl, protocol, False, data[at:end])
+
+
+def _quoted(data: bytes, at: int) -> Quoted | None:
+    """The quoted packet; routers quote at least its header and 8 octets (RFC 792)."""
+    try:
+        header = _ipv6(data, at) if data[at] >> 4 == 6 else _ipv4(data, at)
+    except (error, IndexError):
+        return None
+    src, dst, _, protocol, start, _, fragment = header
+    if fragment or protocol not in (_TCP, _UDP) or len(data) < start + 8:
+        return Quoted(src, dst, protocol)
+    sport, dport, seq = _ports_seq(data, start)
+    return Quoted(src, dst, protocol, sport, dport, seq if protocol == _TCP else None)
+
+
+def _arp(frame: Frame, at: int) -> Arp | None:
+    hardware, network, mac_size, ip_size, op, mac, sender, _, target = _arp_packet(frame.data, at)
+    if (hardware, network, mac_size, ip_size) != (1, _IPV4, 6, 4):
+        return None
+    return Arp(frame, op, mac.hex(":"), _address(sender), _address(target))

@@ -1,0 +1,58 @@
+"""A person's computer: an account for each user who sits there, its programs set up for them."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from lab.services import File, Question, Site, render
+from lab.topology.model import MailServer, Pc
+
+FIRST_UID = 1001
+
+
+def server_of(site: Site, address: str) -> str:
+    """The mail server (a node's name) that holds the mailbox of `address`."""
+    domain = address.partition("@")[2]
+    return next(
+        name
+        for name, node in site.topology.nodes.items()
+        if isinstance(node, MailServer) and node.domain == domain
+    )
+
+
+def seat_of(site: Site, address: str) -> str | None:
+    """The PC at which the user `address` sits, or None."""
+    for name, node in site.topology.nodes.items():
+        if isinstance(node, Pc) and address in node.users:
+            return name
+    return None
+
+
+def files(site: Site, name: str) -> tuple[File, ...]:
+    """The accounts, and in each home the settings of mutt, swaks and curl."""
+    pc = cast(Pc, site.topology.nodes[name])
+    accounts = []
+    found = []
+    for uid, address in enumerate(pc.users, FIRST_UID):
+        login = address.partition("@")[0]
+        server = server_of(site, address)
+        user = cast(MailServer, site.topology.nodes[server]).users[login]
+        values = {
+            "address": address,
+            "name": user.name or login,
+            "password": user.password,
+            "server": site.hostname(server),
+            "host": site.hostname(name),
+        }
+        home = f"/home/{login}"
+        accounts.append(f"{login}:x:{uid}:{uid}:{user.name or login}:{home}:/bin/bash")
+        found += [
+            File(f"{home}/{dotfile}", render(dotfile.lstrip("."), values), 0o600, uid)
+            for dotfile in (".muttrc", ".swaksrc", ".netrc")
+        ]
+    return (File("/lab/accounts", "".join(f"{line}\n" for line in accounts)), *found)
+
+
+def questions(site: Site, name: str) -> tuple[Question, ...]:
+    """None: nothing on a PC listens."""
+    return ()
