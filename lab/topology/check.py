@@ -141,7 +141,7 @@ def _names(topology: Topology) -> Iterator[Problem]:
         if len(longest) > LONGEST_INTERFACE:
             room = LONGEST_INTERFACE - len(longest) + len(name)
             what = f"router '{name}' has a name of {len(name)} characters, {room} are possible"
-            hint = f"its cables are called {name}.0, {name}.1, … and Linux allows 15 characters"
+            hint = f"its cables are called {name}.0 to {longest}, and Linux allows 15 characters"
             yield Problem(("nodes", name), what, hint, on_key=True)
 
 
@@ -150,7 +150,7 @@ def _subnets(topology: Topology) -> Iterator[Problem]:
         subnet = network.subnet
         path: KeyPath = ("networks", name, "subnet")
         if subnet.overlaps(FORBIDDEN):
-            what = f"subnet {subnet} shares addresses with 192.0.2.0/24, never used in a lab"
+            what = f"subnet {subnet} is not allowed: 192.0.2.0/24 never stands in a lab"
             yield Problem(path, what, f"machines that run labs may sit there; {_USE}")
         elif not any(subnet.subnet_of(allowed) for allowed in RANGES):
             what = f"subnet {subnet} is not reserved for examples: somebody may really use it"
@@ -290,8 +290,9 @@ def _hostnames(topology: Topology) -> Iterator[Problem]:
 
 def _same_domain(one: Node, other: Node) -> bool:
     """Whether both are mail servers for one domain, a fault that `_domains` reports."""
-    servers = isinstance(one, MailServer) and isinstance(other, MailServer)
-    return servers and one.domain == other.domain
+    return (
+        isinstance(one, MailServer) and isinstance(other, MailServer) and one.domain == other.domain
+    )
 
 
 def _seats(topology: Topology) -> Iterator[Problem]:

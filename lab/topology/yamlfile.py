@@ -106,9 +106,7 @@ class _Builder:
 
     def build(self, node: Node, path: KeyPath) -> Any:
         """The data of `node`, which stands at `path`."""
-        self.count += 1
-        if self.count > _MOST_VALUES:
-            raise _TooMuch
+        self.count_one()
         if isinstance(node, ScalarNode):
             self.document.written[path] = node.value
             if node.value or node.style:
@@ -128,6 +126,12 @@ class _Builder:
             return [self.item(item, (*path, n)) for n, item in enumerate(node.value)]
         finally:
             self.open.discard(id(node))
+
+    def count_one(self) -> None:
+        """Give up on a document that is far larger than any topology."""
+        self.count += 1
+        if self.count > _MOST_VALUES:
+            raise _TooMuch
 
     def item(self, node: Node, path: KeyPath) -> Any:
         """The data of a list's entry."""
@@ -180,7 +184,10 @@ class _Builder:
             meaning = meaning_of(self.scalar(key))
             what = f"the key {shown(key.value)} must be text, but YAML reads it as {meaning}"
             self.document.report(what, _spot(key), quoting(key.value))
-        return bool(_encodable(key.value))
+        if not _encodable(key.value):
+            self.strange(key)
+            return False
+        return True
 
     def merged(self, node: MappingNode) -> list[MappingNode]:
         """The mappings that `node` merges in with `<<`, the most important first."""
@@ -201,6 +208,7 @@ class _Builder:
         if id(source) in self.open:
             self.document.report(_LOOP, _spot(source))
             return {}
+        self.count_one()
         keys, values = dict(self.document.keys), dict(self.document.values)
         written = dict(self.document.written)
         self.open.add(id(source))
@@ -297,7 +305,7 @@ _SYNTAX: tuple[tuple[str, bool, str, str | None], ...] = (
     (
         r"while parsing a block .*expected <block end>",
         False,
-        "this does not fit what stands above it",
+        "this does not fit what stands before it",
         "begin all keys of one mapping in the same column; put a value in quotes as a whole",
     ),
     (r"sequence entries are not allowed", False, "a list entry '- ' where none can be", _LINE_UP),
@@ -321,6 +329,7 @@ _SYNTAX: tuple[tuple[str, bool, str, str | None], ...] = (
         "'\\{0}' means nothing between double quotes",
         "use single quotes, or double the backslash",
     ),
+    (r"block scalar", True, "text must not stand behind a | or > in one line", _QUOTE),
     (r"single document", False, "a second document begins here", "one file is one topology"),
     (r"document start", False, "the file ends here for YAML, but goes on", _LINE_UP),
     (r"while scanning an? (anchor|alias)", True, "a & or * without a name", _QUOTE),
@@ -338,7 +347,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> tuple[str, Spot, str | None]:
             mark = (at_start and error.context_mark) or error.problem_mark
             quoted = (shown(group)[1:-1] for group in found.groups())
             return what.format(*quoted), _at(mark), hint
-    return f"this is not YAML: {said.strip()}", _at(error.problem_mark), None
+    return "this is not YAML", _at(error.problem_mark), f"PyYAML says: {error.problem}"
 
 
 def _at(mark: yaml.Mark | None) -> Spot:
