@@ -43,20 +43,21 @@ def command(capture: Any, stream: int | None, raw: bool, as_json: bool) -> None:
     """
     from lab.observe.dialogue import dialogues
 
+    name = getattr(capture, "name", "<stdin>")
     found = dialogues(capture, on_cut=lambda cut: note(f"lab: {cut}"))
     if stream is not None:
         numbers = [str(dialogue.stream.number) for dialogue in found]
         found = [dialogue for dialogue in found if dialogue.stream.number == stream]
         if not found:
             raise UsageError(
-                f"there is no SMTP connection {stream} in {capture.name}",
+                f"there is no SMTP connection {stream} in {name}",
                 hint=f"it has: {', '.join(numbers)}" if numbers else "it has none at all",
             )
     if as_json:
         emit_json([dialogue.as_json() for dialogue in found])
         return
     if not found:
-        note(f"no SMTP connection was tried in {capture.name} (ports 25, 465 and 587)")
+        note(f"no SMTP connection was tried in {name} (ports 25, 465 and 587)")
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
@@ -98,14 +99,14 @@ def _show_turn(console: Console, turn: Turn, start: float, *, raw: bool) -> None
     body, rest = _body(turn, raw=raw)
     console.print(head.append(body[0], style="red" if failed else ""))
     for line in body[1:]:
-        console.print(Text(f"{_INDENT}   {line}", style="red" if failed else ""))
+        console.print(Text(f"{_INDENT}   {line}".rstrip(), style="red" if failed else ""))
     if rest:
         console.print(Text(f"{_INDENT}   {rest}", style="dim"))
 
 
 def _body(turn: Turn, *, raw: bool) -> tuple[list[str], str]:
     """The lines of a turn, and what is to be said of it."""
-    cut = "" if turn.complete else "(cut off here)"
+    remark = "" if turn.complete else "(cut off here)"
     if turn.kind == "lost":
         return [f"({turn.size} octets are missing in the capture)"], ""
     if turn.kind == "encrypted":
@@ -115,16 +116,15 @@ def _body(turn: Turn, *, raw: bool) -> tuple[list[str], str]:
     if len(lines) > 1 and not lines[-1]:
         lines.pop()
     if turn.kind == "content":
-        head = [f"({turn.size} octets of message, complete in frame {turn.last_frame})"]
-        if turn.complete is False:
-            head = [f"({turn.size} octets of message, cut off in frame {turn.last_frame})"]
+        how = "complete" if turn.complete else "cut off"
+        head = [f"({turn.size} octets of message, {how} in frame {turn.last_frame})"]
         left = 0 if raw else len(lines) - _FOLD
         if left > 1:
             return head + lines[:_FOLD], f"… {left} more lines (--raw shows them)"
         return head + lines, ""
     if (secret := _decoded(turn)) is not None:
-        cut = f"(base64 for: {_CONTROL.sub('·', secret)}) {cut}".rstrip()
-    return lines, cut
+        remark = f"(base64 for: {_CONTROL.sub('·', secret)}) {remark}".rstrip()
+    return lines, remark
 
 
 def _decoded(turn: Turn) -> str | None:

@@ -61,7 +61,7 @@ class Frame(NamedTuple):
     @property
     def time(self) -> float:
         """Seconds since the epoch."""
-        return self.ns / 1e9
+        return self.ns / 1_000_000_000  # integers: exact to the last digit a float has
 
 
 # A named tuple's own constructor costs twice as much, and this runs for every frame.

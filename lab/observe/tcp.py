@@ -224,7 +224,7 @@ class Tracker:
                     return ()
                 half.next += len(payload)
                 number = frame.number
-                time = frame.ns / 1e9
+                time = frame.ns / 1_000_000_000
                 return (_step((half.stream, "data", half.side, number, time, payload, number, 0)),)
             return self._segment(packet, half)
         if isinstance(packet, Icmp) and packet.quoted is not None:
