@@ -20,6 +20,7 @@ LABEL_TOPOLOGY = "maillab.topology"
 LABEL_SCALE = "maillab.time-scale"
 LABEL_STARTED = "maillab.started"
 LABEL_DIGEST = "maillab.plan"
+LABEL_SCENARIO = "maillab.scenario"
 
 # Postfix waits before it reads a file written in the last seconds; ours claim to be older.
 _FILE_AGE_SECONDS = 60
@@ -55,7 +56,8 @@ def find(lab: str | None = None) -> list[Container]:
 
 def labels(plan: Plan, node: NodePlan, started: float) -> dict[str, str]:
     """The labels of a node's container; those of the whole lab are on each of them."""
-    return {
+    owned = {LABEL_SCENARIO: plan.scenario} if plan.scenario else {}
+    return owned | {
         LABEL_LAB: plan.lab,
         LABEL_NODE: node.name,
         LABEL_KIND: node.kind,

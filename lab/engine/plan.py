@@ -42,6 +42,8 @@ class Plan:
 
     lab: str
     site: Site
+    scenario: str | None = None
+    """The scenario that owns this lab, if one does."""
 
     @property
     def topology(self) -> Topology:
@@ -122,7 +124,9 @@ class Plan:
         return next(iter(pcs), node)
 
 
-def plan(topology: Topology, lab: str, time_scale: float | None = None) -> Plan:
+def plan(
+    topology: Topology, lab: str, time_scale: float | None = None, *, scenario: str | None = None
+) -> Plan:
     """The plan of `topology` as a lab called `lab`; `time_scale` overrides the topology's own."""
     site = Site(topology, assign(topology), time_scale or topology.time_scale)
-    return Plan(lab, site)
+    return Plan(lab, site, scenario)

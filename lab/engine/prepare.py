@@ -21,15 +21,20 @@ def load_for(source: str, time_scale: float | None = None) -> Topology:
 
 def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
     """`lab up`: load the topology, build what images are missing (showing it), reconcile."""
-    from lab.engine import images
-    from lab.engine.client import client
     from lab.engine.lifecycle import up
     from lab.engine.plan import plan
-    from lab.views.progress import image_progress, up_progress
 
     planned = plan(load_for(source, time_scale), name, time_scale)
+    images_ready()
+    return up(planned)
+
+
+def images_ready() -> None:
+    """Build what images are missing, showing how far it is."""
+    from lab.engine import images
+    from lab.engine.client import client
+    from lab.views.progress import image_progress
+
     if images.missing(client()):
         with image_progress() as show:
             images.build(client(), show)
-    with up_progress() as progress:
-        return up(planned, progress)

@@ -1,0 +1,51 @@
+"""`lab doctor`: can a lab run here, and what to do if not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from lab.cli._output import emit_json, json_option, note
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="First start (or install) an engine and build images.")
+@json_option
+@click.pass_context
+def command(ctx: click.Context, fix: bool, as_json: bool) -> None:
+    """Check what a lab needs: the engine, disk, images, and what the kernel can do.
+
+    Exit status 0: a lab can run (a warning says what is less than it could be); 3: it can't.
+
+    \b
+    Example:
+      lab doctor
+      lab doctor --fix
+    """
+    from lab.engine import doctor
+
+    if fix:
+        _fix()
+    findings = doctor.examine()
+    if as_json:
+        emit_json([asdict(finding) for finding in findings])
+    else:
+        from lab.views.tables import state, table
+
+        rows = [(f.check, state(f.state), f.meaning, f.advice) for f in findings]
+        click.echo(table(("check", "state", "what it means", "what to do"), rows))
+    if any(finding.state == "missing" for finding in findings):
+        ctx.exit(3)
+
+
+def _fix() -> None:
+    from lab.engine import images
+    from lab.engine.client import client
+    from lab.engine.provision import ensure_engine
+    from lab.views.progress import image_progress
+
+    ensure_engine(lambda line: note(f"engine: {line}"))
+    if images.missing(client()):
+        with image_progress() as show:
+            images.build(client(), show)

@@ -1,0 +1,169 @@
+"""`lab scenario`: stories that happen, and are judged by what was seen."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lab.cli._output import emit_json, json_option
+
+if TYPE_CHECKING:
+    from lab.scenarios import Scenario
+
+
+@click.group()
+def command() -> None:
+    """Stories that happen: outages, waiting, retries, bounces, each with its evidence.
+
+    \b
+    Example:
+      lab scenario list
+      lab scenario run receiver-down
+    """
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the scenarios, what each shows, and how long it takes in lab time."""
+    from lab.scenarios import load, names
+    from lab.scenarios.narration import Narration
+    from lab.units import format_duration
+    from lab.views.tables import table
+
+    found = [load(name) for name in names()]
+    titles = {one.name: Narration(one.narration).title for one in found}
+    if as_json:
+        emit_json(
+            [
+                {
+                    "name": one.name,
+                    "title": titles[one.name],
+                    "rows": list(one.rows),
+                    "topology": one.topology,
+                    "lab_seconds": one.lab_seconds,
+                }
+                for one in found
+            ]
+        )
+        return
+    rows = [
+        (
+            one.name,
+            titles[one.name],
+            " ".join(one.rows),
+            format_duration(one.lab_seconds),
+            format_duration(one.lab_seconds / one.time_scale) if one.time_scale else "",
+        )
+        for one in found
+    ]
+    click.echo(table(("scenario", "story", "shows", "lab time", "real time"), rows))
+
+
+@command.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the story of NAME without running it."""
+    from lab.scenarios import load
+    from lab.scenarios.narration import Narration
+
+    found = load(name)
+    narration = Narration(found.narration)
+    click.echo(f"{narration.title}\n\n{narration.summary}\n")
+    click.echo(found.source())
+
+
+@command.command()
+@click.argument("name")
+@click.option("--here", is_flag=True, help="On the lab that is up, not on a fresh one of its own.")
+@click.option(
+    "--time-scale",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Lab seconds in one real second. Default: the scenario's own.",
+)
+@click.option("--step", is_flag=True, help="Wait for Enter after each question and explanation.")
+@click.option("--evidence", is_flag=True, help="Say behind each line where it was seen.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set a parameter of the scenario; may be repeated.",
+)
+@json_option
+@click.pass_obj
+def run(
+    lab_name: str,
+    name: str,
+    here: bool,
+    time_scale: float | None,
+    step: bool,
+    evidence: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Let the scenario NAME happen, and judge what was seen.
+
+    It runs on a lab of its own, which is gone afterwards; its record stays in runs/. Exit status
+    1 if anything was not as expected.
+
+    \b
+    Example:
+      lab scenario run receiver-down
+      lab scenario run receiver-down --time-scale 600 --json
+      lab scenario run give-up --here --step
+    """
+    if here and time_scale:
+        raise click.UsageError("--here keeps the time scale of the lab that is up")
+    from contextlib import nullcontext
+
+    from lab.engine.lab import Lab
+    from lab.scenarios import load, runner
+    from lab.views.story import Story
+
+    scenario = load(name)
+    parameters = _parameters(scenario, settings)
+    story = Story(sys.stderr if as_json else sys.stdout, evidence=evidence)
+
+    def pause() -> None:
+        if step:
+            click.pause("  … press any key", err=as_json)
+
+    stage = nullcontext(Lab.attach(lab_name)) if here else runner.own_lab(scenario, time_scale)
+    with stage as lab:
+        outcome = runner.run(
+            scenario,
+            lab,
+            parameters=parameters,
+            pause=pause,
+            watch=lambda log, lab: story.follow(log, lab.clock),
+        )
+    story.end(outcome)
+    if as_json:
+        emit_json(outcome.as_json())
+    if not outcome.ok:
+        sys.exit(1)
+
+
+def _parameters(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, Any]:
+    """The scenario's parameters as the user set them, each of the type of its default."""
+    chosen = dict(scenario.parameters)
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if key not in chosen or not sign:
+            known = ", ".join(f"{one}={default}" for one, default in chosen.items()) or "none"
+            raise click.BadParameter(
+                f"{setting!r}; the parameters of {scenario.name}, with their defaults: {known}",
+                param_hint="--set",
+            )
+        kind = type(chosen[key])
+        try:
+            chosen[key] = kind(value)
+        except ValueError:
+            raise click.BadParameter(
+                f"{key} takes a value like {chosen[key]!r}, not {value!r}", param_hint="--set"
+            ) from None
+    return chosen

@@ -1,0 +1,43 @@
+"""What is told around a scenario: its words, kept beside it in a file of their own.
+
+The file maps keys to texts; `title` and `summary` are always there. A text may name values in
+braces ({server}), which the scenario gives when it tells it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab.errors import UsageError
+
+
+class Narration:
+    """The texts of one scenario."""
+
+    def __init__(self, path: Path) -> None:
+        import yaml
+
+        self._path = path
+        try:
+            self._texts = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+            raise UsageError(f"can't read the narration: {error}", where=str(path)) from error
+
+    @property
+    def title(self) -> str:
+        """One line."""
+        return self.text("title")
+
+    @property
+    def summary(self) -> str:
+        """A paragraph."""
+        return self.text("summary")
+
+    def text(self, key: str, **values: object) -> str:
+        """The text of `key`, with `values` in their places. Raises UsageError for a wrong key."""
+        try:
+            return str(self._texts[key]).strip().format(**values)
+        except KeyError as error:
+            raise UsageError(
+                f"the narration has no {error} (needed for '{key}')", where=str(self._path)
+            ) from error

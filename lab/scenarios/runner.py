@@ -1,0 +1,171 @@
+"""Runs a scenario: on a lab of its own that is gone afterwards, or on the one that is up.
+
+A scenario's own lab is locked for as long as it runs. Should its process be killed, the lock
+falls open, and the next `lab down` finds the lab ownerless and removes it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.engine import containers, lock
+from lab.engine.lab import Lab
+from lab.engine.lifecycle import down, up
+from lab.engine.plan import plan
+from lab.engine.prepare import images_ready, load_for
+from lab.errors import LabBusy, LabError, TopologyError
+from lab.events import EventLog
+from lab.scenarios import Scenario
+from lab.scenarios.evidence import Verdict
+from lab.scenarios.narration import Narration
+from lab.scenarios.stage import Stage
+from lab.topology.check import check, check_schedule
+from lab.topology.model import Schedule, Topology
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run went; `run` is its folder."""
+
+    scenario: str
+    run: Path
+    lab_seconds: float
+    real_seconds: float
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every expectation was met (and there were any)."""
+        return bool(self.verdicts) and all(verdict.ok for verdict in self.verdicts)
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome as `lab scenario run --json` prints it."""
+        return {
+            "scenario": self.scenario,
+            "ok": self.ok,
+            "run": str(self.run),
+            "lab_seconds": round(self.lab_seconds, 1),
+            "real_seconds": round(self.real_seconds, 2),
+            "expectations": [verdict.as_json() for verdict in self.verdicts],
+        }
+
+
+def scheduled(topology: Topology, scenario: Scenario, time_scale: float) -> Topology:
+    """`topology` with the scenario's own schedule. Raises TopologyError if the two don't fit."""
+    own = topology.schedule.model_dump(mode="json") | dict(scenario.schedule)
+    changed = topology.model_copy(update={"schedule": Schedule.model_validate(own)})
+    problems = [LabError(problem.what, hint=problem.hint) for problem in check(changed)]
+    problems = problems or check_schedule(changed.schedule, time_scale)
+    if problems:
+        raise TopologyError(problems)
+    return changed
+
+
+@contextmanager
+def own_lab(scenario: Scenario, time_scale: float | None) -> Iterator[Lab]:
+    """A fresh lab for one run of `scenario`, removed afterwards whatever happens."""
+    topology = load_for(scenario.topology, time_scale)
+    scale = time_scale or scenario.time_scale or topology.time_scale
+    name = f"{scenario.name}-{os.urandom(2).hex()}"
+    planned = plan(scheduled(topology, scenario, scale), name, scale, scenario=scenario.name)
+    images_ready()
+    with lock.changing(owner(name), f"scenario {scenario.name}"):
+        try:
+            yield up(planned)
+        finally:
+            down(name)
+
+
+def owner(lab: str) -> str:
+    """The name of the lock that the scenario owning `lab` holds."""
+    return f"{lab}.scenario"
+
+
+def sweep() -> list[str]:
+    """Remove the labs of scenarios whose process is gone; their names."""
+    swept = []
+    labs = {one.lab for one in containers.find() if containers.LABEL_SCENARIO in one.labels}
+    for lab in sorted(labs):
+        try:
+            with lock.changing(owner(lab), "lab down"):
+                down(lab)
+        except LabBusy:
+            continue  # its scenario is running
+        swept.append(lab)
+    return swept
+
+
+def run(
+    scenario: Scenario,
+    lab: Lab,
+    *,
+    parameters: Mapping[str, Any],
+    pause: Callable[[], None],
+    watch: Callable[[EventLog, Lab], None],
+) -> Outcome:
+    """Act `scenario` on `lab`. `pause` is called where a class would think; `watch` once, before
+    anything happens, to put listeners on the events.
+
+    Raises LabError if it can't go on, leaving the run's folder with all that happened.
+    """
+    folder = _folder(scenario.name)
+    narration = Narration(scenario.narration)
+    log = EventLog(folder / "events.jsonl", lab.clock)
+    began = time.time()
+    try:
+        watch(log, lab)
+        log.add(
+            "run",
+            narration.title,
+            data={
+                "scenario": scenario.name,
+                "rows": list(scenario.rows),
+                "summary": narration.summary,
+                "lab": lab.name,
+                "topology": lab.plan.topology.model_dump(mode="json"),
+                "time_scale": lab.clock.scale,
+                "started": lab.clock.started,
+                "parameters": dict(parameters),
+            },
+        )
+        with Stage(lab, folder, log, narration, pause) as stage:
+            scenario.act(stage, **parameters)
+        ended = time.time()
+        outcome = Outcome(
+            scenario.name,
+            folder,
+            (ended - began) * lab.clock.scale,
+            ended - began,
+            tuple(stage.verdicts),
+        )
+        log.add("run", "ok" if outcome.ok else "failed", data=outcome.as_json())
+        return outcome
+    finally:
+        log.close()
+
+
+def _folder(name: str) -> Path:
+    """A new folder under runs/, named after the moment and the scenario."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        folder = RUNS / f"{stamp}-{name}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise LabError(
+                f"can't keep a record of the run: {error.strerror}",
+                where=str(folder),
+                hint="run it in a folder you can write to",
+            ) from error
+        return folder
+    raise LabError("a hundred runs in one second", where=str(RUNS))

@@ -1,0 +1,195 @@
+"""A scenario's story on a terminal, told from its events as they come.
+
+What is narrated is set apart from what is observed, and what is observed says where it was seen.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from lab.scenarios.evidence import Evidence, summary
+from lab.units import LabClock, format_clock, format_duration
+
+if TYPE_CHECKING:
+    from lab.events import Event, EventLog
+    from lab.scenarios.runner import Outcome
+
+_ROLES = {"tell": ("", "default"), "predict": ("Predict", "cyan"), "explain": ("Why", "green")}
+_WIDTH = 100
+
+
+class Story:
+    """Prints events to `file`; `evidence` adds where each was seen."""
+
+    def __init__(self, file: TextIO, *, evidence: bool = False) -> None:
+        self.console = Console(file=file, highlight=False, soft_wrap=False)
+        self.console.width = min(self.console.width, _WIDTH) if self.console.is_terminal else _WIDTH
+        self._evidence = evidence
+        self._clock = LabClock(time.time(), 1)
+        self._attempts: list[Event] = []
+
+    def follow(self, log: EventLog, clock: LabClock) -> None:
+        """Print what comes into `log`."""
+        self._clock = clock
+        log.listeners.append(self.show)
+
+    def show(self, event: Event) -> None:
+        """Print one event, if it belongs to the story."""
+        handler = getattr(self, f"_{event.kind}", None)
+        if handler is not None:
+            handler(event)
+
+    def _run(self, event: Event) -> None:
+        if "summary" not in event.data:
+            return
+        rows = ", ".join(event.data["rows"])
+        self.console.print()
+        self.console.print(Rule(Text(event.summary, style="bold"), align="left"))
+        self.console.print(_flowing(event.data["summary"]))
+        scale = event.data["time_scale"]
+        self.console.print(
+            f"\nShows {rows}. One real second is {format_duration(scale)} of lab time; "
+            "times are lab time.\n",
+            style="dim",
+        )
+
+    def _narration(self, event: Event) -> None:
+        label, colour = _ROLES[event.data["role"]]
+        text = _flowing(event.summary)
+        if label:
+            self.console.print(
+                Panel(text, title=label, title_align="left", border_style=colour, padding=(0, 1))
+            )
+        else:
+            self.console.print(Text("\n" + text))
+
+    def _line(self, event: Event, sign: str, colour: str, text: str) -> None:
+        lab_time = format_clock(event.lab_time)
+        indent = " " * (len(lab_time) + 5)
+        body = textwrap.fill(
+            text, self.console.width, initial_indent=indent, subsequent_indent=indent
+        ).strip()
+        self.console.print(
+            Text.assemble((f" {lab_time} ", "dim"), (f"{sign} ", colour), (body, "default"))
+        )
+
+    def _action(self, event: Event) -> None:
+        self._line(event, "→", "cyan", event.summary)
+
+    def _fault(self, event: Event) -> None:
+        on = event.data["on"]
+        self._line(event, "✗" if on else "✓", "red" if on else "green", event.summary)
+
+    def _machine(self, event: Event) -> None:
+        self._line(event, "·", "default", event.summary)
+
+    def _mailbox(self, event: Event) -> None:
+        subjects = ", ".join(f'"{one["subject"]}"' for one in event.data["messages"])
+        self._line(event, "·", "default", event.summary + (f": {subjects}" if subjects else ""))
+
+    def _queue(self, event: Event) -> None:
+        self._line(event, "·", "default", event.summary)
+        for entry in event.data["entries"][:5]:
+            if entry["next_attempt"]:
+                left = self._clock.lab_time(entry["next_attempt"]) - event.lab_time
+                wait = f"; next try in {format_duration(max(0, left))}"
+                self._line(event, " ", "default", f"{entry['queue_id']} {entry['state']}{wait}")
+
+    def _attempt(self, event: Event) -> None:
+        self._attempts.append(event)
+        sent = event.data["status"] == "sent"
+        where = f"  [log {event.node}:{event.data['line']}]" if self._evidence else ""
+        self._line(
+            event,
+            "✓" if sent else "✗",
+            "green" if sent else "yellow",
+            f"{event.node} tries {event.refs.queue_id} → {event.data['recipient']}: "
+            f"{event.data['status']} ({event.data['reason']}){where}",
+        )
+
+    def _dsn(self, event: Event) -> None:
+        parts = event.data["parts"]
+        for number, part in enumerate(parts, 1):
+            text = Text(part["text"].strip())
+            title = f"part {number} of {len(parts)}: {part['type']}"
+            self.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
+
+    def _verdict(self, event: Event) -> None:
+        ok = event.data["ok"]
+        text = f"{event.data['id']}: {event.data['observed']}"
+        if self._evidence:
+            text += f"  [{summary(Evidence(**one) for one in event.data['evidence'])}]"
+        self._line(event, "✓" if ok else "✗", "bold green" if ok else "bold red", text)
+
+    def end(self, outcome: Outcome) -> None:
+        """The closing tables: attempts, expectations, and where the record is."""
+        if len(self._attempts) > 1:
+            self.console.print()
+            self.console.print(self._attempts_table())
+        self.console.print()
+        self.console.print(_verdicts_table(outcome))
+        word = (
+            Text("as expected", "bold green") if outcome.ok else Text("NOT as expected", "bold red")
+        )
+        self.console.print(
+            Group(
+                Text.assemble(
+                    "\n",
+                    word,
+                    f": {outcome.scenario}, {format_duration(outcome.lab_seconds)} of lab time in "
+                    f"{format_duration(outcome.real_seconds)}.",
+                ),
+                Text(f"The record, captures and logs are in {outcome.run}", "dim"),
+            )
+        )
+
+    def _attempts_table(self) -> Table:
+        table = Table(title="Attempts", title_justify="left", title_style="bold")
+        for name in ("#", "message", "lab time", "real time", "since the last", "outcome"):
+            table.add_column(name, justify="right" if name in ("#", "since the last") else "left")
+        table.columns[-1].overflow = "fold"
+        last: dict[str | None, float] = {}
+        shown = self._attempts[:12] + self._attempts[-3:] if len(self._attempts) > 16 else None
+        for number, event in enumerate(self._attempts, 1):
+            message = event.refs.queue_id
+            before = last.get(message)
+            last[message] = event.data["ended"]
+            if shown is not None and event not in shown:
+                if number == 13:
+                    table.add_row("…", "…", "…", "…", "…", f"{len(self._attempts) - 15} more")
+                continue
+            pause = (event.time - before) * self._clock.scale if before else None
+            table.add_row(
+                str(number),
+                message,
+                format_clock(event.lab_time),
+                time.strftime("%H:%M:%S", time.localtime(event.time)),
+                format_duration(round(pause)) if pause is not None else "",
+                Text(f"{event.data['status']}: {event.data['reason']}"),
+            )
+        return table
+
+
+def _verdicts_table(outcome: Outcome) -> Table:
+    table = Table(title="Expectations", title_justify="left", title_style="bold", show_lines=True)
+    for name in ("", "expected", "observed", "where to look"):
+        table.add_column(name, overflow="fold")
+    for verdict in outcome.verdicts:
+        mark = Text("✓", "green") if verdict.ok else Text("✗", "bold red")
+        table.add_row(
+            mark, Text(verdict.expected), Text(verdict.observed), Text(summary(verdict.evidence))
+        )
+    return table
+
+
+def _flowing(text: str) -> str:
+    """Paragraphs without the line breaks of their file; the terminal makes its own."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
