@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from lab.cli import _complete
 from lab.cli._output import note
 
 if TYPE_CHECKING:
     from lab.observe.capture import Listener
 
 
-@click.command()
-@click.argument("targets", nargs=-1, required=True, metavar="NODE|NETWORK...")
+@click.command(short_help="tcpdump at a machine's cable, or on a network")
+@click.argument(
+    "targets", nargs=-1, required=True, metavar="NODE|NETWORK...", shell_complete=_complete.places
+)
 @click.option("-w", "file", metavar="FILE", help="Write the packets to FILE; - is standard output.")
 @click.option(
     "--filter", "expression", default="", metavar="BPF", help="Only these; pcap-filter(7)."

@@ -24,7 +24,7 @@ _INDENT = " " * 19
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-@click.command()
+@click.command(short_help="Read the SMTP conversations in a capture")
 @click.argument("capture", metavar="PCAP", type=click.File("rb"))
 @click.option("--stream", type=int, metavar="N", help="Only connection N (Wireshark's tcp.stream).")
 @click.option("--raw", is_flag=True, help="Show messages in full instead of their first lines.")

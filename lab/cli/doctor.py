@@ -9,7 +9,7 @@ import click
 from lab.cli._output import emit_json, json_option, note
 
 
-@click.command()
+@click.command(short_help="Is everything there that a lab needs?")
 @click.option("--fix", is_flag=True, help="First start (or install) an engine and build images.")
 @json_option
 @click.pass_context

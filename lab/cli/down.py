@@ -7,7 +7,7 @@ import click
 from lab.cli._output import note
 
 
-@click.command()
+@click.command(short_help="Take the lab down; nothing is left")
 @click.option("--all", "every", is_flag=True, help="Every lab on this engine, not only this one.")
 @click.pass_obj
 def command(lab_name: str, every: bool) -> None:
@@ -21,8 +21,10 @@ def command(lab_name: str, every: bool) -> None:
       lab down --all
     """
     from lab.engine import containers
-    from lab.engine.lifecycle import down
+    from lab.engine.lifecycle import down, sweep
 
+    for name in sweep():
+        note(f"removed '{name}', left by a scenario that was killed")
     names = sorted({found.lab for found in containers.find()}) if every else [lab_name]
     for name in names:
         count = down(name)

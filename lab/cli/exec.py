@@ -6,10 +6,14 @@ import sys
 
 import click
 
+from lab.cli import _complete
 
-@click.command(context_settings={"ignore_unknown_options": True})
+
+@click.command(
+    context_settings={"ignore_unknown_options": True}, short_help="Run a program on a machine"
+)
 @click.option("--user", "-u", default="", metavar="USER", help="As whom; default: root.")
-@click.argument("node")
+@click.argument("node", shell_complete=_complete.nodes)
 @click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
 @click.pass_obj
 def command(lab_name: str, user: str, node: str, argv: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ import click
 from lab.cli._output import emit_json, json_option, note
 
 
-@click.group()
+@click.group(short_help="Build, save or load the machines' images")
 def command() -> None:
     """Build the images the machines are made of, or carry them to a machine without Internet.
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lab.cli import _complete
 from lab.cli._output import json_option
 
 if TYPE_CHECKING:
     from lab.observe import maillog
 
 
-@click.command()
-@click.argument("nodes", nargs=-1, metavar="[NODE]...")
+@click.command(short_help="What the machines say")
+@click.argument("nodes", nargs=-1, metavar="[NODE]...", shell_complete=_complete.nodes)
 @click.option("--follow", "-f", is_flag=True, help="Go on as more is written.")
 @click.option(
     "--tail", "-n", type=click.IntRange(min=0), metavar="N", help="Only the last N lines of each."

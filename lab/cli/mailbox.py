@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from lab.cli import _complete
 from lab.cli._output import emit_json, json_option
 
 
-@click.command()
-@click.argument("user")
+@click.command(short_help="What has arrived for somebody")
+@click.argument("user", shell_complete=_complete.people)
 @click.option("--read", "uid", type=int, metavar="UID", help="Print one message as it is stored.")
 @click.option("--folder", default="INBOX", show_default=True, help="Where --read looks.")
 @json_option

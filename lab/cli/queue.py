@@ -7,11 +7,12 @@ import time
 
 import click
 
+from lab.cli import _complete
 from lab.cli._output import emit_json, json_option, note
 
 
-@click.command()
-@click.argument("node", required=False)
+@click.command(short_help="What waits, why, and when it is tried next")
+@click.argument("node", required=False, shell_complete=_complete.nodes)
 @json_option
 @click.pass_obj
 def command(lab_name: str, node: str | None, as_json: bool) -> None:

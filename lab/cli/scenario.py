@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lab.cli import _complete
 from lab.cli._output import emit_json, json_option
 
 if TYPE_CHECKING:
     from lab.scenarios import Scenario
 
 
-@click.group()
+@click.group(short_help="Stories that happen, each with its evidence")
 def command() -> None:
     """Stories that happen: outages, waiting, retries, bounces, each with its evidence.
 
@@ -63,7 +64,7 @@ def list_(as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete.scenarios)
 def show(name: str) -> None:
     """Print the story of NAME without running it."""
     from lab.scenarios import load
@@ -76,7 +77,7 @@ def show(name: str) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete.scenarios)
 @click.option("--here", is_flag=True, help="On the lab that is up, not on a fresh one of its own.")
 @click.option(
     "--time-scale",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 
-@click.command()
+@click.command(short_help="The JSON Schema of topology files")
 def command() -> None:
     """Print the JSON Schema of topology files, for editors that complete and check them.
 

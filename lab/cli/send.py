@@ -6,12 +6,18 @@ from typing import TextIO
 
 import click
 
+from lab.cli import _complete
 from lab.cli._output import emit_json, json_option, note
 
 
-@click.command()
+@click.command(short_help="Send a message from somebody's PC")
 @click.option(
-    "--from", "sender", required=True, metavar="USER", help="Who sends: alice@sender.example."
+    "--from",
+    "sender",
+    required=True,
+    metavar="USER",
+    shell_complete=_complete.people,
+    help="Who sends: alice@sender.example.",
 )
 @click.option(
     "--to",
@@ -19,6 +25,7 @@ from lab.cli._output import emit_json, json_option, note
     required=True,
     multiple=True,
     metavar="ADDRESS",
+    shell_complete=_complete.people,
     help="To whom; may be repeated.",
 )
 @click.option("--subject", default="", help="The subject line.")

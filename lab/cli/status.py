@@ -7,7 +7,7 @@ import click
 from lab.cli._output import emit_json, json_option
 
 
-@click.command()
+@click.command(short_help="Every machine and cable at a glance")
 @json_option
 @click.pass_obj
 def command(lab_name: str, as_json: bool) -> None:

@@ -6,11 +6,12 @@ import time
 
 import click
 
+from lab.cli import _complete
 from lab.cli._output import emit_json, note
 
 
-@click.command()
-@click.argument("topology", default="textbook")
+@click.command(short_help="Put the lab up, or make it whole again")
+@click.argument("topology", default="textbook", shell_complete=_complete.topologies)
 @click.option(
     "--time-scale",
     type=click.FloatRange(min=0, min_open=True),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lab.topology.model import Topology
 
 
-@click.command()
+@click.command(short_help="Check topology files")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context

@@ -30,7 +30,7 @@ def ensure_debian(client: DockerClient, progress: Progress) -> None:
     except ImageNotFound:
         why = _pull(progress)
         if why:
-            progress(_step(f"no registry answers ({why}): making it from Debian's packages"))
+            progress(_step(f"it can't be pulled ({why}): making it of Debian's packages"))
             _bootstrap(client, progress)
         progress(BuildStep(DEBIAN, 1, 1, "there", done=True))
 
@@ -80,8 +80,10 @@ def _bootstrap(client: DockerClient, progress: Progress) -> None:
         archive.seek(0)
         progress(_step("importing it"))
         try:
+            # In pieces: given a file, the SDK announces pieces and sends none.
+            pieces = iter(lambda: archive.read(1 << 20), b"")
             client.api.import_image_from_stream(
-                archive, repository=DEBIAN, tag=TAG, changes=['CMD ["bash"]']
+                pieces, repository=DEBIAN, tag=TAG, changes=['CMD ["bash"]']
             )
         except APIError as error:
             raise EngineError(f"the engine refuses the image made of Debian: {error}") from error

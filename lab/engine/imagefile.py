@@ -132,7 +132,7 @@ def _patience(client: DockerClient) -> Iterator[None]:
 def _unwritable(path: Path, error: OSError) -> EngineError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EngineError(
-            "no space left for the images (about 600 MB, a third of it as .gz)",
+            "no space left for the images (about 350 MB, 130 MB as .gz)",
             where=str(path),
             hint="choose a FILE on another disk, ending in .gz",
         )

@@ -19,7 +19,7 @@ from lab.engine.containers import Container
 from lab.engine.fabric import Fabric
 from lab.engine.lab import Lab
 from lab.engine.plan import FABRIC, NodePlan, Plan
-from lab.errors import NodeFailed, UsageError
+from lab.errors import LabBusy, NodeFailed, UsageError
 from lab.services import Question
 
 READY_SECONDS = 30.0  # ten times what the slowest machine measured has needed
@@ -50,6 +50,20 @@ def down(lab: str) -> int:
     """Remove everything of `lab`; the number of containers removed. Raises LabBusy."""
     with lock.changing(lab, "lab down"):
         return remove(lab)
+
+
+def sweep() -> list[str]:
+    """Remove the labs of scenarios whose process is gone (killed); their names."""
+    labs = {one.lab for one in containers.find() if containers.LABEL_SCENARIO in one.labels}
+    swept = []
+    for lab in sorted(labs):
+        try:
+            with lock.changing(lock.owner(lab), "lab down"):
+                down(lab)
+        except LabBusy:
+            continue  # its scenario is running
+        swept.append(lab)
+    return swept
 
 
 def remove(lab: str) -> int:

@@ -21,6 +21,11 @@ def _path(lab: str) -> Path:
     return Path(tempfile.gettempdir()) / f"maillab-{os.getuid()}-{lab}.lock"
 
 
+def owner(lab: str) -> str:
+    """The name of the lock that a scenario holds for as long as it owns `lab`."""
+    return f"{lab}.scenario"
+
+
 @contextmanager
 def changing(lab: str, doing: str) -> Iterator[None]:
     """Hold `lab` while changing it; `doing` is what others are told. Raises LabBusy if taken."""

@@ -1,7 +1,7 @@
 """What can be expected of a message. Each expectation waits until it can be judged, then judges.
 
-The times between attempts are measured, not read off a schedule: from the end of a failed
-attempt (its log line) to the next try (its first packet, or the log's account of it).
+The times between attempts are measured, not read off a schedule: Postfix logs when an attempt
+ended and how long it took.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class MessageExpectation:
             all(attempt.status == "deferred" and attempt.reason for attempt in found),
             [self._log(attempt.line) for attempt in found],
         )
-        self._judge_pauses(found)
+        self._judge_intervals(found)
         entries, evidence = stage.queue(message.server)
         waiting = [entry for entry in entries if entry.queue_id == message.queue_id]
         stage.check(
@@ -74,26 +74,27 @@ class MessageExpectation:
         )
         return found
 
-    def _judge_pauses(self, attempts: list[Attempt]) -> None:
-        """The pause before each further attempt is the schedule's, to Postfix's whole seconds."""
+    def _judge_intervals(self, attempts: list[Attempt]) -> None:
+        """From one attempt to the next is the schedule's time, to Postfix's whole seconds.
+
+        The next try is due `retry` after the end of the one before, which took a connection
+        timeout; Postfix notes the time in whole seconds and looks every queue_run seconds.
+        """
         lab = self._stage.lab
         retry = lab.plan.topology.schedule.retry
         real = real_schedule(lab.plan.topology.schedule, lab.plan.site.time_scale)
-        # Postfix counts whole seconds, and looks at its queue every queue_run seconds.
-        slack = (real.queue_run + 1) * lab.clock.scale
-        pauses = [
-            (later.began - earlier.line.time) * lab.clock.scale
-            for earlier, later in pairwise(attempts)
+        slack = (real.connect_timeout + real.queue_run) * lab.clock.scale
+        intervals = [
+            (later.began - earlier.began) * lab.clock.scale for earlier, later in pairwise(attempts)
         ]
-        if not pauses:
+        if not intervals:
             return
-        shown = ", ".join(format_duration(round(pause)) for pause in pauses)
         self._stage.check(
             "retry",
-            f"{format_duration(retry)} from a failed attempt to the next "
-            f"(± {format_duration(slack)}: {format_duration(real.queue_run + 1)} of real time)",
-            shown,
-            all(abs(pause - retry) <= slack for pause in pauses),
+            f"an attempt every {format_duration(retry)} (to {format_duration(slack)}, which is "
+            f"{format_duration(lab.clock.real(slack))} of real time)",
+            ", ".join(format_duration(round(interval)) for interval in intervals),
+            all(abs(interval - retry) <= slack for interval in intervals),
             [self._log(attempt.line) for attempt in attempts],
         )
 

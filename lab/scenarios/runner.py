@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.engine import containers, lock
+from lab.engine import lock
 from lab.engine.lab import Lab
 from lab.engine.lifecycle import down, up
 from lab.engine.plan import plan
 from lab.engine.prepare import images_ready, load_for
-from lab.errors import LabBusy, LabError, TopologyError
+from lab.errors import LabError, TopologyError
 from lab.events import EventLog
 from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
@@ -77,30 +77,11 @@ def own_lab(scenario: Scenario, time_scale: float | None) -> Iterator[Lab]:
     name = f"{scenario.name}-{os.urandom(2).hex()}"
     planned = plan(scheduled(topology, scenario, scale), name, scale, scenario=scenario.name)
     images_ready()
-    with lock.changing(owner(name), f"scenario {scenario.name}"):
+    with lock.changing(lock.owner(name), f"scenario {scenario.name}"):
         try:
             yield up(planned)
         finally:
             down(name)
-
-
-def owner(lab: str) -> str:
-    """The name of the lock that the scenario owning `lab` holds."""
-    return f"{lab}.scenario"
-
-
-def sweep() -> list[str]:
-    """Remove the labs of scenarios whose process is gone; their names."""
-    swept = []
-    labs = {one.lab for one in containers.find() if containers.LABEL_SCENARIO in one.labels}
-    for lab in sorted(labs):
-        try:
-            with lock.changing(owner(lab), "lab down"):
-                down(lab)
-        except LabBusy:
-            continue  # its scenario is running
-        swept.append(lab)
-    return swept
 
 
 def run(

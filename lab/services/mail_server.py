@@ -29,8 +29,8 @@ class RealSchedule:
 def real_schedule(schedule: Schedule, time_scale: float) -> RealSchedule:
     """`schedule` (lab seconds) in whole real seconds, never less than 1.
 
-    The connection timeout is a tenth of the retry interval and at most Postfix's own 30 s, so
-    that an attempt that gets no answer is over long before the next is due.
+    The connection timeout is a thirtieth of the retry interval and at most Postfix's own 30 s, so
+    that an attempt that gets no answer hardly delays the next.
     """
 
     def real(lab_seconds: float) -> int:
@@ -42,7 +42,7 @@ def real_schedule(schedule: Schedule, time_scale: float) -> RealSchedule:
         give_up=real(schedule.give_up),
         delay_notice=real(schedule.delay_notice) if schedule.delay_notice else 0,
         queue_run=max(1, min(5, retry // 300)),
-        connect_timeout=max(1, min(30, retry // 10)),
+        connect_timeout=max(1, min(30, retry // 30)),
     )
 
 

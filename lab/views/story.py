@@ -161,7 +161,7 @@ class Story:
         for number, event in enumerate(self._attempts, 1):
             message = event.refs.queue_id
             before = last.get(message)
-            last[message] = event.data["ended"]
+            last[message] = event.time
             if shown is not None and event not in shown:
                 if number == 13:
                     table.add_row("…", "…", "…", "…", "…", f"{len(self._attempts) - 15} more")

@@ -1,0 +1,67 @@
+"""What the Tab key offers where the lab knows the answer; nothing where it can't be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+from lab.errors import LabError
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _from(find: Callable[[str], Iterable[str]]) -> Complete:
+    """A completion out of what `find` gives for the lab that is meant."""
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        root = context.find_root()
+        lab = root.obj or root.params.get("lab_name") or "lab"
+        try:
+            return [CompletionItem(name) for name in find(lab) if name.startswith(incomplete)]
+        except LabError:
+            return []
+
+    return complete
+
+
+def _nodes(lab: str) -> Iterable[str]:
+    from lab.engine.lab import Lab
+
+    return Lab.attach(lab).plan.nodes
+
+
+def _places(lab: str) -> Iterable[str]:
+    from lab.engine.lab import Lab
+
+    plan = Lab.attach(lab).plan
+    return [*plan.nodes, *plan.networks]
+
+
+def _people(lab: str) -> Iterable[str]:
+    from lab.engine.lab import Lab
+    from lab.topology.check import mailboxes_of
+
+    return mailboxes_of(Lab.attach(lab).plan.topology)
+
+
+def _topologies(lab: str) -> Iterable[str]:
+    from lab.topology.loader import topology_names
+
+    return topology_names()
+
+
+def _scenarios(lab: str) -> Iterable[str]:
+    from lab.scenarios import names
+
+    return names()
+
+
+nodes = _from(_nodes)
+places = _from(_places)
+people = _from(_people)
+topologies = _from(_topologies)
+scenarios = _from(_scenarios)
