@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -27,11 +28,12 @@ import time
 
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
+GATE_SECONDS = 10.0  # for a node's first script to get as far as waiting for its files
 
 
 def run(*argv, stdin=""):
     """Run a program; its stdout. Raises RuntimeError with what it said if it fails."""
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(argv, input=stdin, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
     return done.stdout
@@ -110,6 +112,50 @@ def plug(port, network, pid, interface, mac, address, routes):
     return True
 
 
+def configure(pid, files):
+    """Write a new node's files, and let its /lab/start, which waits for them, go on.
+
+    True if it was new. Docker's own way to copy files takes five times as long as this.
+    """
+    root = pathlib.Path(f"/proc/{pid}/root")
+    done = root / "lab/configured"
+    if done.exists():
+        return False
+    owners = {}
+    # Postfix waits before it reads a file written in the last seconds; ours claim to be older.
+    written = time.time() - 60
+    for file in files:
+        path = root / file["path"].lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file["content"])
+        path.chmod(file["mode"])
+        os.utime(path, (written, written))
+        if file["owner"]:
+            owners[path] = owners[path.parent] = file["owner"]
+    for path, owner in owners.items():
+        os.chown(path, owner, owner)
+    done.touch()
+    _open_gate(root / "lab/gate")
+    return True
+
+
+def _open_gate(gate):
+    """Write a line into the pipe that /lab/start reads, once it does."""
+    deadline = time.monotonic() + GATE_SECONDS
+    while True:
+        try:
+            descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except FileNotFoundError:  # a node that waits for nothing
+            return
+        except OSError:  # ENXIO: nobody reads yet
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+    os.write(descriptor, b"go\n")
+    os.close(descriptor)
+
+
 def link(port, up):
     """Push the cable in at `port`, or pull it: the node's routes and addresses survive both."""
     run("ip", "link", "set", port, "up" if up else "down")
@@ -177,6 +223,7 @@ def serve():
     verbs = {
         "interfaces": interfaces,
         "bridges": bridges,
+        "configure": configure,
         "plug": plug,
         "link": link,
         "answering": answering,
@@ -187,12 +234,12 @@ def serve():
             answer = {"ok": verbs[request.pop("do")](**request)}
         except Exception as error:  # whatever it was, the engine reports it with its place
             answer = {"error": str(error)}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), flush=True)  # noqa: T201
 
 
 def capture(options):
     """Run tcpdump, its output being ours, until stdin ends or it does; then stop it cleanly."""
-    dump = subprocess.Popen(  # noqa: S603
+    dump = subprocess.Popen(
         ["tcpdump", "--immediate-mode", "-U", "-Z", "root", *options], stdin=subprocess.DEVNULL
     )
     ended = os.pidfd_open(dump.pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ def ensure_debian(client: DockerClient, progress: Progress) -> None:
     try:
         client.images.get(f"{DEBIAN}:{TAG}")
     except ImageNotFound:
-        why = _pull(progress)
+        why = _pull(client, progress)
         if why:
             progress(_step(f"it can't be pulled ({why}): making it of Debian's packages"))
             _bootstrap(client, progress)
@@ -39,25 +40,28 @@ def _step(line: str) -> BuildStep:
     return BuildStep(DEBIAN, 0, 0, line)
 
 
-def _pull(progress: Progress) -> str:
+def _pull(client: DockerClient, progress: Progress) -> str:
     """Pull the image; empty if it worked, else why it did not, in a few words."""
-    import docker
-    from docker.errors import APIError, DockerException
     from requests import RequestException
 
     progress(_step(f"pulling {DEBIAN}:{TAG}"))
+    api = client.api
     try:
-        # A client of its own: its timeout is what cuts a pull that hangs.
-        api = docker.from_env(version="auto", timeout=_SILENCE_SECONDS).api
-        for event in api.pull(DEBIAN, TAG, stream=True, decode=True):
-            if "error" in event:
-                return str(event["error"]).rsplit(": ", 1)[-1]
-            if event.get("id"):
-                progress(_step(f"{event['id']} {event.get('status', '')}"))
-    except APIError as error:
-        return str(error.explanation or error).rsplit(": ", 1)[-1]
-    except (RequestException, DockerException):
-        return f"silent for {_SILENCE_SECONDS} s"
+        # The SDK's own pull waits for ever.
+        response = api.post(
+            f"{api.base_url}/v{api.api_version}/images/create",
+            params={"fromImage": DEBIAN, "tag": TAG},
+            stream=True,
+            timeout=_SILENCE_SECONDS,
+        )
+        with response:
+            for line in response.iter_lines():
+                event = json.loads(line)
+                if problem := event.get("error") or event.get("message"):
+                    return str(problem).rsplit(": ", 1)[-1]
+                progress(_step(f"{event.get('id', '')} {event.get('status', '')}".strip()))
+    except RequestException:
+        return f"the registry is silent for {_SILENCE_SECONDS} s"
     return ""
 
 

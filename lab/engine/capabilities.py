@@ -18,8 +18,8 @@ _ROOT = (
 
 CAPABILITIES: dict[str, tuple[str, ...]] = {
     # Postfix and Dovecot: CHOWN and DAC_OVERRIDE for Dovecot's sockets, among them those in
-    # Postfix's private folder; SETUID and SETGID because every service has its own user, and
-    # KILL because their masters end them; SYS_CHROOT for Dovecot's login processes.
+    # Postfix's private folder; SETUID and SETGID because every service has its own user;
+    # SYS_CHROOT for Dovecot's login processes.
     "mail-server": (*_ROOT, "SYS_CHROOT"),
     # sshd: SYS_CHROOT for the part that speaks before login, SETUID and SETGID for the one after,
     # CHOWN for the terminal, AUDIT_WRITE because root's sshd refuses a terminal it can't report.
@@ -27,7 +27,8 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     "dns": _ROOT,
     # A router's administrator may look at its rules ("nft list ruleset") and routes, and set them.
     "router": (*_ROOT, "NET_ADMIN"),
-    # Makes bridges and cables (NET_ADMIN), enters the nodes' network namespaces (SYS_ADMIN, and
-    # SYS_PTRACE to find them under /proc), listens on cables and asks nodes (NET_RAW).
-    "fabric": ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"),
+    # Gives new nodes their files (CHOWN), makes bridges and cables (NET_ADMIN), enters the nodes'
+    # network namespaces (SYS_ADMIN, and SYS_PTRACE to find them under /proc), listens on cables
+    # and asks nodes (NET_RAW).
+    "fabric": ("CHOWN", "NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE"),
 }

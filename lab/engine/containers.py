@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import tarfile
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lab.engine.client import LABEL_KIND, LABEL_LAB, LABEL_NODE, client, in_parallel
 from lab.engine.plan import FABRIC, NodePlan, Plan
 from lab.errors import EngineError, LabError, NodeFailed
-from lab.services import File
 
 LABEL_TOPOLOGY = "maillab.topology"
 LABEL_SCALE = "maillab.time-scale"
 LABEL_STARTED = "maillab.started"
 LABEL_DIGEST = "maillab.plan"
 LABEL_SCENARIO = "maillab.scenario"
-
-# Postfix waits before it reads a file written in the last seconds; ours claim to be older.
-_FILE_AGE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -68,8 +61,10 @@ def labels(plan: Plan, node: NodePlan, started: float) -> dict[str, str]:
     }
 
 
-def create(plan: Plan, node: NodePlan, started: float) -> str:
-    """Make the container of `node`, with its files in it, not yet started. Its ID."""
+def create(
+    plan: Plan, node: NodePlan, started: float, command: Sequence[str] = ("/lab/start",)
+) -> str:
+    """Make the container of `node`, not yet started. Its ID."""
     from docker.errors import APIError, ImageNotFound
     from docker.types import LogConfig
 
@@ -91,7 +86,7 @@ def create(plan: Plan, node: NodePlan, started: float) -> str:
     try:
         made = api.create_container(
             node.image,
-            command=["/lab/start"],
+            command=list(command),
             name=name,
             hostname=node.name,
             labels=labels(plan, node, started),
@@ -110,11 +105,6 @@ def create(plan: Plan, node: NodePlan, started: float) -> str:
             ) from error
         raise _refused(error, f"could not make node {node.name}") from error
     identity: str = made["Id"]
-    if node.files:
-        try:
-            api.put_archive(identity, "/", _archive(node.files))
-        except APIError as error:
-            raise _refused(error, f"could not write the files of {node.name}") from error
     return identity
 
 
@@ -137,28 +127,6 @@ def _refused(error: Any, what: str) -> LabError:
             hint="free some space (docker system df shows what Docker uses), then lab up again",
         )
     return NodeFailed(what, detail=said, hint="lab doctor")
-
-
-def _archive(files: Iterable[File]) -> bytes:
-    """A tar of `files`; the homes among their folders belong to the owner of what is in them."""
-    buffer = io.BytesIO()
-    made: set[str] = set()
-    written = time.time() - _FILE_AGE_SECONDS
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for file in files:
-            folder = file.path.rpartition("/")[0]
-            if file.owner and folder not in made:
-                made.add(folder)
-                entry = tarfile.TarInfo(folder.lstrip("/"))
-                entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o700, int(written)
-                entry.uid = entry.gid = file.owner
-                archive.addfile(entry)
-            content = file.content.encode()
-            entry = tarfile.TarInfo(file.path.lstrip("/"))
-            entry.size, entry.mode, entry.mtime = len(content), file.mode, int(written)
-            entry.uid = entry.gid = file.owner
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 def process(identity: str) -> int:

@@ -19,6 +19,7 @@ from lab.engine import images
 from lab.engine.capabilities import CAPABILITIES
 from lab.engine.client import LABEL_KIND, client
 from lab.engine.containers import find
+from lab.engine.provision import decide, look
 from lab.errors import EngineError
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def examine() -> list[Finding]:
     try:
         engine = client()
     except EngineError as error:
-        meaning = error.detail.splitlines()[-1] if error.detail else error.what
-        return [Finding("engine", "missing", meaning, "lab doctor --fix")]
+        return [_no_engine(error)]
     absent = images.missing(engine)
     findings = [
         _engine(engine),
@@ -66,6 +66,15 @@ def examine() -> list[Finding]:
         unknown = "not tried: it takes the image fabric"
         return [*findings, Finding("kernel", "missing", unknown, "lab images build")]
     return findings + _kernel(engine)
+
+
+def _no_engine(error: EngineError) -> Finding:
+    """Whether `--fix` can see to an engine, or what the user has to do."""
+    try:
+        decide(look())
+    except EngineError as better:
+        return Finding("engine", "missing", better.what, better.hint or "")
+    return Finding("engine", "missing", error.what, "lab doctor --fix")
 
 
 def _engine(engine: DockerClient) -> Finding:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lab.engine.exec import STDERR, Exec
 from lab.errors import EngineError
-from lab.services import Question
+from lab.services import File, Question
 from lab.topology.addressing import Interface, Route
 
 AGENT = "/lab/agent.py"
@@ -65,6 +65,14 @@ class Fabric:
     def bridges(self, names: Sequence[str]) -> None:
         """Make a bridge for each network of `names` that has none."""
         self._call("bridges", names=list(names))
+
+    def configure(self, files: Sequence[File], pid: int) -> bool:
+        """Give a new node (its first process is `pid`) its files, for which its start waits.
+
+        True if it was new; a node that has had its files keeps them as they are.
+        """
+        new: bool = self._call("configure", pid=pid, files=[vars(file) for file in files])
+        return new
 
     def plug(self, interface: Interface, routes: Sequence[Route], pid: int) -> bool:
         """Lay the cable of `interface` to the node whose first process is `pid`.

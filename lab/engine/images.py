@@ -8,10 +8,12 @@ as much as one built here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import tarfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -163,11 +165,14 @@ def build(
         from lab.engine.bootstrap import ensure_debian
 
         ensure_debian(client, progress)
+    began = time.time()
     waiting = list(todo)
     while waiting:
         names = {image.name for image in waiting}
         _side_by_side([i for i in waiting if i.base not in names], progress, force)
         waiting = [i for i in waiting if i.base in names]
+    if todo:
+        _remove_replaced(client, began)
     return todo
 
 
@@ -221,6 +226,19 @@ def _build(image: Image, progress: Progress, force: bool, given_up: threading.Ev
             progress(step)
     except APIError as error:
         raise EngineError(f"the engine refuses to build image {image.name}: {error}") from error
+
+
+def _remove_replaced(client: DockerClient, began: float) -> None:
+    """Remove images of ours that lost their name to a newer one, but for those in use.
+
+    The newest are spared: another `lab` may be building them, and about to name them.
+    """
+    from docker.errors import APIError
+
+    for found in client.api.images(filters={"label": LABEL_SOURCE, "dangling": True}):
+        if found["Created"] < began - _STEP_SECONDS:
+            with contextlib.suppress(APIError):
+                client.api.remove_image(found["Id"])
 
 
 def _follow(image: Image, output: Iterator[dict[str, Any]]) -> Iterator[BuildStep]:

@@ -107,7 +107,8 @@ class _Up:
         self.cancelled = threading.Event()
 
     def run(self) -> Lab:
-        nodes = list(self.plan.nodes.values())
+        # Those with the most services first: they start while the others are still being made.
+        nodes = sorted(self.plan.nodes.values(), key=lambda node: -len(self.plan.health(node.name)))
         with ThreadPoolExecutor(8) as pool:
             fabric_ready = pool.submit(self._ensure, self.plan.fabric())
             work = {pool.submit(self._ensure, node): node for node in nodes}
@@ -132,7 +133,7 @@ class _Up:
             return
         there = self.found.get(node.name)
         if there is not None and there.state in ("created", "dead", "removing"):
-            # Never run (or beyond help): an earlier `up` was killed before it had its files.
+            # Beyond help, or half-made by an `up` that was killed.
             containers.remove([there])
             there = None
         if there is not None and there.state == "running":
@@ -151,6 +152,8 @@ class _Up:
     def _plug(self, fabric: Fabric, node: NodePlan) -> None:
         if not self.processes[node.name]:
             raise self._failure(node.name, "ended as soon as it was started")
+        if node.files:
+            fabric.configure(node.files, self.processes[node.name])
         for interface in node.interfaces:
             fabric.plug(interface, node.routes, self.processes[node.name])
 

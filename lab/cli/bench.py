@@ -1,0 +1,63 @@
+"""`lab bench`: how fast it is, beside how fast it could be."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import click
+
+from lab.cli import _complete
+from lab.cli._output import emit_json, json_option, note
+
+
+@click.group(short_help="How fast it is, beside how fast it could be")
+def command() -> None:
+    """Measure the lab on this machine; absolute numbers mean little without the ones beside them.
+
+    \b
+    Example:
+      lab bench up
+    """
+
+
+@command.command()
+@click.argument("topology", default="textbook", shell_complete=_complete.topologies)
+@click.option("--rounds", "-n", type=click.IntRange(min=1), default=5, show_default=True)
+@json_option
+def up(topology: str, rounds: int, as_json: bool) -> None:
+    """Time `lab up` (until every service answers) and `lab down` against the bare containers.
+
+    Also how long the command takes as a whole, Python's start included, and `lab --help`.
+    """
+    import os
+
+    from lab.engine.bench import bench_command, bench_up
+    from lab.engine.prepare import images_ready, load_for
+
+    loaded = load_for(topology)
+    images_ready()
+    timings = bench_up(loaded, rounds, note)
+    timings += bench_command([sys.executable, "-m", "lab", "--help"], "lab --help", rounds)
+    if as_json:
+        emit_json([{"what": one.what, "real_seconds": list(one.seconds)} for one in timings])
+        return
+    from lab.views.tables import table
+
+    floor = {one.what.rpartition(", ")[2]: one.median for one in timings if "bare" in one.what}
+    rows = [
+        (
+            one.what,
+            f"{min(one.seconds):.2f}",
+            f"{one.median:.2f}",
+            f"{max(one.seconds):.2f}",
+            f"{one.median / floor[direction]:.2f}"
+            if (direction := one.what.rpartition(", ")[2]) in floor
+            else "",
+        )
+        for one in timings
+    ]
+    click.echo(table(("seconds", "min", "median", "max", "× bare"), rows))
+    click.echo(
+        f"\n{rounds} rounds; {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    )
