@@ -18,4 +18,7 @@ def note(line: str) -> None:
     click.echo(line, err=True)
 
 
+fix_option = click.option(
+    "--fix", is_flag=True, help="First start (or install) a Docker engine if none answers."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -33,7 +33,7 @@ def up(topology: str, rounds: int, as_json: bool) -> None:
     import os
 
     from lab.engine.bench import bench_command, bench_up
-    from lab.engine.prepare import images_ready, load_for
+    from lab.prepare import images_ready, load_for
 
     loaded = load_for(topology)
     images_ready()

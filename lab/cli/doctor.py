@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from lab.cli._output import emit_json, json_option, note
+from lab.cli._output import emit_json, json_option
 
 
 @click.command(short_help="Is everything there that a lab needs?")
@@ -26,7 +26,10 @@ def command(ctx: click.Context, fix: bool, as_json: bool) -> None:
     from lab.engine import doctor
 
     if fix:
-        _fix()
+        from lab.prepare import engine_ready, images_ready
+
+        engine_ready()
+        images_ready()
     findings = doctor.examine()
     if as_json:
         emit_json([asdict(finding) for finding in findings])
@@ -37,15 +40,3 @@ def command(ctx: click.Context, fix: bool, as_json: bool) -> None:
         click.echo(table(("check", "state", "what it means", "what to do"), rows))
     if any(finding.state == "missing" for finding in findings):
         ctx.exit(3)
-
-
-def _fix() -> None:
-    from lab.engine import images
-    from lab.engine.client import client
-    from lab.engine.provision import ensure_engine
-    from lab.views.progress import image_progress
-
-    ensure_engine(lambda line: note(f"engine: {line}"))
-    if images.missing(client()):
-        with image_progress() as show:
-            images.build(client(), show)

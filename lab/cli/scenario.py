@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli import _complete
-from lab.cli._output import emit_json, json_option
+from lab.cli._output import emit_json, fix_option, json_option
 
 if TYPE_CHECKING:
     from lab.scenarios import Scenario
@@ -94,6 +94,7 @@ def show(name: str) -> None:
     metavar="KEY=VALUE",
     help="Set a parameter of the scenario; may be repeated.",
 )
+@fix_option
 @json_option
 @click.pass_obj
 def run(
@@ -104,6 +105,7 @@ def run(
     step: bool,
     evidence: bool,
     settings: tuple[str, ...],
+    fix: bool,
     as_json: bool,
 ) -> None:
     """Let the scenario NAME happen, and judge what was seen.
@@ -122,9 +124,12 @@ def run(
     from contextlib import nullcontext
 
     from lab.engine.lab import Lab
+    from lab.prepare import engine_ready
     from lab.scenarios import load, runner
     from lab.views.story import Story
 
+    if fix:
+        engine_ready()
     scenario = load(name)
     parameters = _parameters(scenario, settings)
     story = Story(sys.stderr if as_json else sys.stdout, evidence=evidence)

@@ -7,7 +7,7 @@ import time
 import click
 
 from lab.cli import _complete
-from lab.cli._output import emit_json, note
+from lab.cli._output import emit_json, fix_option, note
 
 
 @click.command(short_help="Put the lab up, or make it whole again")
@@ -18,9 +18,12 @@ from lab.cli._output import emit_json, note
     metavar="S",
     help="Lab seconds in one real second; 1 is the real thing. Default: the topology's own.",
 )
+@fix_option
 @click.option("--json", "as_json", is_flag=True, help="Print the lab's status as JSON.")
 @click.pass_obj
-def command(lab_name: str, topology: str, time_scale: float | None, as_json: bool) -> None:
+def command(
+    lab_name: str, topology: str, time_scale: float | None, fix: bool, as_json: bool
+) -> None:
     """Put up the lab of TOPOLOGY (a name, or a file; default: textbook) and wait until it answers.
 
     On a lab that is up it repairs: what is missing is made, what has stopped is started, what
@@ -32,8 +35,10 @@ def command(lab_name: str, topology: str, time_scale: float | None, as_json: boo
       lab up textbook --time-scale 1   with real half hours between two tries
       lab --lab second up              another one beside it, with the same addresses
     """
-    from lab.engine.prepare import put_up
+    from lab.prepare import engine_ready, put_up
 
+    if fix:
+        engine_ready()
     began = time.monotonic()
     lab = put_up(lab_name, topology, time_scale)
     if as_json:

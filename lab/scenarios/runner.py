@@ -18,9 +18,9 @@ from lab.engine import lock
 from lab.engine.lab import Lab
 from lab.engine.lifecycle import down, up
 from lab.engine.plan import plan
-from lab.engine.prepare import images_ready, load_for
 from lab.errors import LabError, TopologyError
 from lab.events import EventLog
+from lab.prepare import images_ready, load_for
 from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
 from lab.scenarios.narration import Narration

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import click
+
 from lab.engine.lab import Lab
 from lab.errors import TopologyError
 from lab.topology.check import check_schedule
@@ -23,10 +25,19 @@ def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
     """`lab up`: load the topology, build what images are missing (showing it), reconcile."""
     from lab.engine.lifecycle import up
     from lab.engine.plan import plan
+    from lab.views.progress import up_progress
 
     planned = plan(load_for(source, time_scale), name, time_scale)
     images_ready()
-    return up(planned)
+    with up_progress() as progress:
+        return up(planned, progress)
+
+
+def engine_ready() -> None:
+    """Start an engine if none answers, installing it where that can be done; say what is done."""
+    from lab.engine.provision import ensure_engine
+
+    ensure_engine(lambda line: click.echo(f"engine: {line}", err=True))
 
 
 def images_ready() -> None:
