@@ -132,22 +132,14 @@ def run(
         engine_ready()
     scenario = load(name)
     parameters = _parameters(scenario, settings)
-    story = Story(sys.stderr if as_json else sys.stdout, evidence=evidence)
-
-    def pause() -> None:
-        if step:
-            click.pause("  … press any key", err=as_json)
-
+    file = sys.stderr if as_json else sys.stdout
     stage = nullcontext(Lab.attach(lab_name)) if here else runner.own_lab(scenario, time_scale)
-    with stage as lab:
-        outcome = runner.run(
-            scenario,
-            lab,
-            parameters=parameters,
-            pause=pause,
-            watch=lambda log, lab: story.follow(log, lab.clock),
-        )
-    story.end(outcome)
+    with Story(file, evidence=evidence, step=step) as story:
+        with stage as lab:
+            outcome = runner.run(
+                scenario, lab, parameters=parameters, audience=story, follow=story.follow
+            )
+        story.end(outcome)
     if as_json:
         emit_json(outcome.as_json())
     if not outcome.ok:

@@ -66,8 +66,8 @@ _SYSLOG = re.compile(
 )
 _ATTEMPT = re.compile(
     r"^(?P<id>\w+): to=<(?P<to>[^>]*)>,(?: orig_to=<[^>]*>,)? relay=(?P<relay>.*?), "
-    r"(?:conn_use=\d+, )?delay=[\d.]+, delays=(?P<delays>[\d./]+), dsn=(?P<dsn>[\d.]+), "
-    r"status=(?P<status>\w+) \((?P<reason>.*)\)$"
+    r"(?:conn_use=\d+, )?delay=[\d.]+, delays=(?P<delays>\d+(?:\.\d+)?(?:/\d+(?:\.\d+)?){3}), "
+    r"dsn=(?P<dsn>[\d.]+), status=(?P<status>\w+) \((?P<reason>.*)\)$"
 )
 _EVENTS = {
     "message-id": re.compile(r"^(?P<id>\w+): message-id=(?P<value>\S+)"),
@@ -84,7 +84,8 @@ def read(lab: Lab, node: str) -> list[LogLine]:
     from lab.engine.client import client
 
     output: bytes = client().api.logs(lab.container(node), timestamps=True)
-    return list(parse(node, output.splitlines()))
+    # Not splitlines(): what a program wrote may hold a carriage return.
+    return list(parse(node, filter(None, output.split(b"\n"))))
 
 
 def follow(lab: Lab, node: str, after: int = 0) -> Iterator[LogLine]:
@@ -127,8 +128,8 @@ def parse(node: str, raw: Iterable[bytes], before: int = 0) -> Iterator[LogLine]
     """Log lines as Docker gives them with timestamps; the first is number `before` + 1."""
     for number, line in enumerate(raw, before + 1):
         stamp, _, text = line.decode(errors="replace").partition(" ")
-        # Nanoseconds are more than Python's clock holds.
-        when = datetime.fromisoformat(stamp[:26].rstrip("Z") + "+00:00")
+        # Nanoseconds are more than Python's clock holds; it leaves out the last three digits.
+        when = datetime.fromisoformat(stamp)
         yield LogLine(node, number, when.timestamp(), text)
 
 

@@ -24,9 +24,10 @@ from lab.prepare import images_ready, load_for
 from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
 from lab.scenarios.narration import Narration
-from lab.scenarios.stage import Stage
+from lab.scenarios.stage import Audience, Stage
 from lab.topology.check import check, check_schedule
 from lab.topology.model import Schedule, Topology
+from lab.units import LabClock
 
 RUNS = Path("runs")
 
@@ -89,11 +90,10 @@ def run(
     lab: Lab,
     *,
     parameters: Mapping[str, Any],
-    pause: Callable[[], None],
-    watch: Callable[[EventLog, Lab], None],
+    audience: Audience,
+    follow: Callable[[EventLog, LabClock], None],
 ) -> Outcome:
-    """Act `scenario` on `lab`. `pause` is called where a class would think; `watch` once, before
-    anything happens, to put listeners on the events.
+    """Act `scenario` on `lab` before `audience`. `follow` is given the events before the first.
 
     Raises LabError if it can't go on, leaving the run's folder with all that happened.
     """
@@ -102,7 +102,7 @@ def run(
     log = EventLog(folder / "events.jsonl", lab.clock)
     began = time.time()
     try:
-        watch(log, lab)
+        follow(log, lab.clock)
         log.add(
             "run",
             narration.title,
@@ -117,7 +117,7 @@ def run(
                 "parameters": dict(parameters),
             },
         )
-        with Stage(lab, folder, log, narration, pause) as stage:
+        with Stage(lab, folder, log, narration, audience) as stage:
             scenario.act(stage, **parameters)
         ended = time.time()
         outcome = Outcome(

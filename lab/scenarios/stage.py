@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from lab.engine.lab import Lab
 from lab.errors import LabError
@@ -38,11 +38,21 @@ PATIENCE_SECONDS = 60.0  # real time beyond what the schedule says, for a slow m
 _T = TypeVar("_T")
 
 
+class Audience(Protocol):
+    """Who watches: they think at a pause, and see that something is waited for."""
+
+    def pause(self) -> None:
+        """Return when they have thought."""
+
+    def waiting(self, what: str) -> None:
+        """Called again and again while nothing happens that is worth an event."""
+
+
 class Stage:
     """What a scenario acts on. Made by the runner; see lab/scenarios/__init__.py for its use."""
 
     def __init__(
-        self, lab: Lab, folder: Path, log: EventLog, narration: Narration, pause: Callable[[], None]
+        self, lab: Lab, folder: Path, log: EventLog, narration: Narration, audience: Audience
     ) -> None:
         self.lab = lab
         self.folder = folder
@@ -51,7 +61,7 @@ class Stage:
         self.verdicts: list[Verdict] = []
         self.wire = Wire(folder)
         self.opened = time.time()
-        self._pause = pause
+        self._audience = audience
         self._lines: dict[str, list[LogLine]] = {}
         self._stack = ExitStack()
 
@@ -91,12 +101,12 @@ class Stage:
     def predict(self, key: str, **values: object) -> None:
         """Ask the class what will happen; with --step, wait for them."""
         self._narrate("predict", key, values)
-        self._pause()
+        self._audience.pause()
 
     def explain(self, key: str, **values: object) -> None:
         """Say why it happened; with --step, wait."""
         self._narrate("explain", key, values)
-        self._pause()
+        self._audience.pause()
 
     def _narrate(self, role: str, key: str, values: dict[str, object]) -> None:
         text = self.narration.text(key, **values)
@@ -150,7 +160,10 @@ class Stage:
         seconds = parse_duration(lab_duration)
         real = self.lab.clock.real(seconds)
         self.log.add("action", f"{lab_duration} pass ({format_duration(real)} of real time)")
-        time.sleep(real)
+        ends = time.monotonic() + real
+        while (left := ends - time.monotonic()) > 0:
+            self._audience.waiting("time passes")
+            time.sleep(min(left, POLL_SECONDS))
 
     # --- Observing -----------------------------------------------------------------------
 
@@ -235,6 +248,7 @@ class Stage:
         while (found := look()) is None:
             if time.monotonic() > deadline:
                 raise LabError(f"waited in vain until {what}", hint=f"see {self.folder}")
+            self._audience.waiting(f"until {what}")
             time.sleep(POLL_SECONDS)
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 from lab.services import File, Question, Site, render
@@ -28,6 +29,16 @@ def seat_of(site: Site, address: str) -> str | None:
     return None
 
 
+def _quoted(text: str) -> str:
+    """`text` as a string of muttrc(5), in which nothing is a variable or a command."""
+    return '"' + re.sub(r'[\\"$`]', r"\\\g<0>", text) + '"'
+
+
+def _gecos(name: str) -> str:
+    """`name` fit for a line of passwd(5): without what ends a field, or what `echo` interprets."""
+    return re.sub(r"[:,\\]+", " ", name)
+
+
 def files(site: Site, name: str) -> tuple[File, ...]:
     """The accounts, and in each home the settings of mutt, swaks and curl."""
     pc = cast(Pc, site.topology.nodes[name])
@@ -39,13 +50,13 @@ def files(site: Site, name: str) -> tuple[File, ...]:
         user = cast(MailServer, site.topology.nodes[server]).users[login]
         values = {
             "address": address,
-            "name": user.name or login,
+            "name": _quoted(user.name or login),
             "password": user.password,
             "server": site.hostname(server),
             "host": site.hostname(name),
         }
         home = f"/home/{login}"
-        accounts.append(f"{login}:x:{uid}:{uid}:{user.name or login}:{home}:/bin/bash")
+        accounts.append(f"{login}:x:{uid}:{uid}:{_gecos(user.name or login)}:{home}:/bin/bash")
         found += [
             File(f"{home}/{dotfile}", render(dotfile.lstrip("."), values), 0o600, uid)
             for dotfile in (".muttrc", ".swaksrc", ".netrc")

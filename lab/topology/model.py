@@ -70,13 +70,17 @@ NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$"
 # A label has 63 characters at most (RFC 1035 §2.3.4).
 DOMAIN_PATTERN = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+example$"
 USER_PATTERN = r"^[a-z]([a-z0-9._-]{0,30}[a-z0-9])?$"
-# A line break in a name or a password would end a header or a record that it is written into.
+# A line break in a name would end a header or a record that it is written into.
 LINE_PATTERN = r"^[^\x00-\x1f\x7f]+$"
+# A password stands as it is in the settings of mutt, swaks, curl and Dovecot, whose ways to quote
+# differ: nothing that any of them takes for a quote, a comment, an option or a variable.
+PASSWORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9!#%&()*+,./;<=>?@\[\]^_{|}~-]*$"
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Domain = Annotated[str, Field(pattern=DOMAIN_PATTERN)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN)]
 Line = Annotated[str, Field(pattern=LINE_PATTERN)]
+Password = Annotated[str, Field(pattern=PASSWORD_PATTERN)]
 
 
 class Model(BaseModel):
@@ -106,7 +110,7 @@ class Network(Model):
 class User(Model):
     """Somebody with a mailbox."""
 
-    password: Line = Field(min_length=1)
+    password: Password = Field(min_length=1)
     """A teaching password, readable by design; never use a real one."""
     name: Line | None = None
     """The name shown in From and To."""

@@ -56,6 +56,10 @@ _EXAMPLES = {
 }
 _NAME_RULE = "a name has 1 to 15 of a-z, 0-9 and -, begins with a letter, does not end with -"
 _USER_RULE = "a user name has up to 32 of a-z, 0-9 and . _ -, and begins with a letter"
+_PASSWORD_RULE = (
+    "use ASCII letters, digits and signs, but no space, quotes, \\, : or $; "
+    "begin with a letter or a digit"
+)
 
 
 @dataclass(frozen=True)
@@ -273,6 +277,8 @@ def _bad_text(r: Refusal) -> Problem:
         return r.problem(f"{shown(text)} cannot be the name of {what}", _instead(guess, _NAME_RULE))
     if r.field in ("domain", "hostname"):
         return _bad_domain(r, text)
+    if r.field == "password":
+        return r.problem(f"{r.it} cannot be {shown(text)}", _PASSWORD_RULE)
     return r.problem(
         f"{r.it} must be one line of printable text", "remove the line breaks and tabs from it"
     )

@@ -5,10 +5,12 @@ What is narrated is set apart from what is observed, and what is observed says w
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import time
 from typing import TYPE_CHECKING, TextIO
 
+import click
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.rule import Rule
@@ -27,19 +29,47 @@ _WIDTH = 100
 
 
 class Story:
-    """Prints events to `file`; `evidence` adds where each was seen."""
+    """Prints events to `file`, and on a terminal, below them, what is waited for.
 
-    def __init__(self, file: TextIO, *, evidence: bool = False) -> None:
+    `evidence` adds where each was seen; with `step` it waits for a key where a class thinks.
+    """
+
+    def __init__(self, file: TextIO, *, evidence: bool = False, step: bool = False) -> None:
         self.console = Console(file=file, highlight=False, soft_wrap=False)
         self.console.width = min(self.console.width, _WIDTH) if self.console.is_terminal else _WIDTH
         self._evidence = evidence
         self._clock = LabClock(time.time(), 1)
         self._attempts: list[Event] = []
+        self._step = step
+        self._status = self.console.status("") if self.console.is_terminal else None
 
     def follow(self, log: EventLog, clock: LabClock) -> None:
         """Print what comes into `log`."""
         self._clock = clock
         log.listeners.append(self.show)
+
+    def __enter__(self) -> Story:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._still()
+
+    def pause(self) -> None:
+        """With `step`, wait for a key."""
+        if self._step:
+            self._still()
+            click.pause("  … press any key", err=self.console.file is sys.stderr)
+
+    def waiting(self, what: str) -> None:
+        """On a terminal, say what is waited for, and let the lab's clock run."""
+        if self._status is not None:
+            lab_time = format_clock(self._clock.lab_time(time.time()))
+            self._status.update(Text.assemble((f"{lab_time} ", "bold"), (what, "dim")))
+            self._status.start()
+
+    def _still(self) -> None:
+        if self._status is not None:
+            self._status.stop()
 
     def show(self, event: Event) -> None:
         """Print one event, if it belongs to the story."""
@@ -131,6 +161,7 @@ class Story:
 
     def end(self, outcome: Outcome) -> None:
         """The closing tables: attempts, expectations, and where the record is."""
+        self._still()
         if len(self._attempts) > 1:
             self.console.print()
             self.console.print(self._attempts_table())
