@@ -53,12 +53,11 @@ def command(lab_name: str, node: str | None, as_json: bool) -> None:
 
     def both(real_seconds: float) -> str:
         lab_seconds = real_seconds * lab.clock.scale
-        return f"{format_duration(lab_seconds)} ({format_duration(real_seconds)})"
+        return f"{format_duration(lab_seconds)}\n({format_duration(real_seconds)})"
 
     rows = [
         (
-            entry.node,
-            entry.queue_id,
+            f"{entry.queue_id}\n{entry.node}",
             f"{entry.sender or '<>'}\n→ " + "\n→ ".join(entry.recipients),
             state(entry.state),
             both(now - entry.arrived),
@@ -68,20 +67,15 @@ def command(lab_name: str, node: str | None, as_json: bool) -> None:
         )
         for entry in entries
     ]
-    headers = (
-        "server",
-        "queue ID",
-        "from → to",
-        "state",
-        "age",
-        "tries",
-        "next try",
-        "last reason",
-    )
+    headers = ("message", "from → to", "state", "age", "tries", "next try", "last reason")
     click.echo(table(headers, rows))
+    click.echo("Lab time; real time in parentheses.")
 
 
-def _wrapped(text: str, width: int = 34) -> str:
+def _wrapped(text: str, width: int = 30) -> str:
+    """`text` in lines of `width` or, where a name in it is longer, as long as that name."""
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, width))
+    # mail.receiver.example[203.0.113.25]:25 may be broken between name and address.
+    lines = textwrap.wrap(text.replace("[", " ["), width, break_long_words=False)
+    return "\n".join(lines)
