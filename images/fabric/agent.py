@@ -13,6 +13,7 @@ nothing running.
 
 import array
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -28,7 +29,6 @@ import time
 
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
-GATE_SECONDS = 10.0  # for a node's first script to get as far as waiting for its files
 
 
 def run(*argv, stdin=""):
@@ -135,25 +135,15 @@ def configure(pid, files):
     for path, owner in owners.items():
         os.chown(path, owner, owner)
     done.touch()
-    _open_gate(root / "lab/gate")
+    try:
+        gate = os.open(root / "lab/gate", os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return True  # it is not there yet, and will find that it need not wait
+    os.write(gate, b"go\n")
+    os.close(gate)
     return True
-
-
-def _open_gate(gate):
-    """Write a line into the pipe that /lab/start reads, once it does."""
-    deadline = time.monotonic() + GATE_SECONDS
-    while True:
-        try:
-            descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
-            break
-        except FileNotFoundError:  # a node that waits for nothing
-            return
-        except OSError:  # ENXIO: nobody reads yet
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.001)
-    os.write(descriptor, b"go\n")
-    os.close(descriptor)
 
 
 def link(port, up):
