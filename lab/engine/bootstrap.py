@@ -31,9 +31,10 @@ def ensure_debian(client: DockerClient, progress: Progress) -> None:
     except ImageNotFound:
         why = _pull(client, progress)
         if why:
-            progress(_step(f"it can't be pulled ({why}): making it of Debian's packages"))
+            line = f"it can't be pulled ({why}): making it of Debian's packages"
+            progress(BuildStep(DEBIAN, 1, 2, line))
             _bootstrap(client, progress)
-        progress(BuildStep(DEBIAN, 1, 1, "there", done=True))
+        progress(BuildStep(DEBIAN, 2, 2, "there", done=True))
 
 
 def _step(line: str) -> BuildStep:

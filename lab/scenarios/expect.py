@@ -75,15 +75,15 @@ class MessageExpectation:
         return found
 
     def _judge_intervals(self, attempts: list[Attempt]) -> None:
-        """From one attempt to the next is the schedule's time, to Postfix's whole seconds.
+        """From one attempt to the next is the schedule's time, to what Postfix can do.
 
         The next try is due `retry` after the end of the one before, which took a connection
-        timeout; Postfix notes the time in whole seconds and looks every queue_run seconds.
+        timeout; Postfix notes times in whole seconds, and looks every queue_run seconds.
         """
         lab = self._stage.lab
         retry = lab.plan.topology.schedule.retry
         real = real_schedule(lab.plan.topology.schedule, lab.plan.site.time_scale)
-        slack = (real.connect_timeout + real.queue_run) * lab.clock.scale
+        early, late = 1, real.connect_timeout + real.queue_run + 1
         intervals = [
             (later.began - earlier.began) * lab.clock.scale for earlier, later in pairwise(attempts)
         ]
@@ -91,10 +91,10 @@ class MessageExpectation:
             return
         self._stage.check(
             "retry",
-            f"an attempt every {format_duration(retry)} (to {format_duration(slack)}, which is "
-            f"{format_duration(lab.clock.real(slack))} of real time)",
+            f"an attempt every {format_duration(retry)} (or up to "
+            f"{format_duration(late * lab.clock.scale)} later, which is {late}s of real time)",
             ", ".join(format_duration(round(interval)) for interval in intervals),
-            all(abs(interval - retry) <= slack for interval in intervals),
+            all(-early <= lab.clock.real(interval - retry) <= late for interval in intervals),
             [self._log(attempt.line) for attempt in attempts],
         )
 

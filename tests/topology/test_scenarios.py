@@ -1,0 +1,242 @@
+"""Each scenario happens, and what it claims is looked up again in captures, logs and mailboxes.
+
+Nothing here reads what a scenario printed: the record of its run is read with other means (raw
+packets, log lines, the mailbox's own data) than those the scenario's verdicts were made with.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.observe.packets import ACK, SYN, Tcp, decode
+from lab.observe.pcap import Frame, read_frames
+
+SENDER_PC, SENDER_MAIL = "198.51.100.10", "198.51.100.25"
+RECEIVER_PC, RECEIVER_MAIL = "203.0.113.10", "203.0.113.25"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what `--json` said, and the folder with its record."""
+
+    status: int
+    said: dict[str, Any]
+    stderr: str
+    folder: Path
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        return [event for line in lines if (event := json.loads(line))["kind"] == kind]
+
+    def frames(self, network: str) -> list[Frame]:
+        with (self.folder / "captures" / f"{network}.pcap").open("rb") as stream:
+            return list(read_frames(stream))
+
+    def segments(self, network: str) -> list[Tcp]:
+        found = (decode(frame) for frame in self.frames(network))
+        return [packet for packet in found if isinstance(packet, Tcp)]
+
+    def log(self, node: str) -> list[str]:
+        return (self.folder / "logs" / f"{node}.log").read_text().splitlines()
+
+    def last_mailbox(self, user: str) -> list[dict[str, Any]]:
+        return [one for one in self.events("mailbox") if one["data"]["user"] == user][-1]["data"][
+            "messages"
+        ]
+
+
+Play = Callable[..., Run]
+
+
+@pytest.fixture
+def play(engine: object, tmp_path: Path) -> Play:
+    """Runs a scenario as a user does, in a folder of its own."""
+
+    def run(name: str, *options: str) -> Run:
+        argv = [sys.executable, "-m", "lab", "scenario", "run", name, "--json", *options]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        said = json.loads(done.stdout) if done.stdout else {}
+        folders = sorted((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else []
+        return Run(done.returncode, said, done.stderr, folders[-1] if folders else tmp_path)
+
+    return run
+
+
+def calls(segments: list[Tcp], client: str, server: str, port: int) -> list[Tcp]:
+    """The SYNs with which `client` opened connections, repeated ones left out."""
+    syns = {
+        (packet.sport, packet.seq): packet
+        for packet in reversed(segments)
+        if packet.flags & (SYN | ACK) == SYN
+        and (packet.src, packet.dst, packet.dport) == (client, server, port)
+    }
+    return sorted(syns.values(), key=lambda packet: packet.frame.number)
+
+
+def said(segments: list[Tcp], sender: str, port: int, words: bytes) -> int:
+    """How often `sender` said `words` at the start of a line, to or from `port`."""
+    pattern = re.compile(rb"(?m)^" + words)
+    return sum(
+        len(pattern.findall(packet.payload))
+        for packet in segments
+        if packet.src == sender and port in (packet.sport, packet.dport)
+    )
+
+
+def test_delivery_goes_hop_by_hop_and_is_fetched_later(play: Play) -> None:
+    run = play("delivery", "--time-scale", "1800")
+    assert run.status == 0, run.stderr
+    sender_lan, receiver_lan = run.segments("sender-lan"), run.segments("receiver-lan")
+    assert len(calls(sender_lan, SENDER_PC, SENDER_MAIL, 587)) == 1
+    [relay] = calls(receiver_lan, SENDER_MAIL, RECEIVER_MAIL, 25)
+    [fetch] = calls(receiver_lan, RECEIVER_PC, RECEIVER_MAIL, 143)
+    assert fetch.frame.time - relay.frame.time >= 2 * 3600 / 1800
+    assert not calls(sender_lan, SENDER_PC, RECEIVER_MAIL, 25), "no PC delivers by itself"
+    assert not [p for p in receiver_lan if p.dst == RECEIVER_PC and p.flags & (SYN | ACK) == SYN]
+    questions = [
+        frame for frame in run.frames("dns-lan") if b"\x08receiver\x07example\0\0\x0f" in frame.data
+    ]
+    assert questions and questions[0].time < relay.frame.time
+    boxes = [event["data"]["messages"] for event in run.events("mailbox")]
+    assert len(boxes[0]) == 0 and len(boxes[-1]) == 1
+
+
+def test_receiver_down_retries_on_schedule_and_delivers_once(play: Play) -> None:
+    run = play("receiver-down", "--time-scale", "600", "--set", "attempts=3")
+    assert run.status == 0, run.stderr
+    deferred = [line for line in run.log("sender-mail") if "status=deferred" in line]
+    sent = [line for line in run.log("sender-mail") if "status=sent" in line]
+    assert len(deferred) >= 3 and len(sent) == 1
+    assert all("Connection timed out" in line or "No route to host" in line for line in deferred)
+    tries = calls(run.segments("sender-lan"), SENDER_MAIL, RECEIVER_MAIL, 25)
+    assert len(tries) == len(deferred) + 1
+    times = [packet.frame.time for packet in tries]
+    # 30 minutes at 600 lab seconds a second are 3 s; Postfix counts whole seconds.
+    assert all(2 <= later - earlier <= 6 for earlier, later in pairwise(times))
+    outage = {event["data"]["on"]: event["time"] for event in run.events("fault")}
+    silent = [
+        packet
+        for packet in run.segments("receiver-lan")
+        if packet.src == RECEIVER_MAIL and outage[True] < packet.frame.time < outage[False] - 2
+    ]
+    assert not silent, "a machine without power says nothing"
+    assert [one["subject"] for one in run.last_mailbox("bob@receiver.example")] == ["Lunch?"]
+
+
+def test_give_up_empties_the_queue_and_returns_a_report_in_three_parts(play: Play) -> None:
+    run = play("give-up", "--time-scale", "900")
+    assert run.status == 0, run.stderr
+    log = run.log("sender-mail")
+    [expired] = [line for line in log if "status=expired, returned to sender" in line]
+    [bounce] = [line for line in log if "sender non-delivery notification" in line]
+    tries = [float(line.split()[0]) for line in log if "status=deferred" in line]
+    assert len(tries) >= 4
+    # 4 h at 900 lab seconds a second are 16 s.
+    assert float(expired.split()[0]) - tries[0] >= 14
+    bounce_id = bounce.rsplit(" ", 1)[-1]
+    assert any(f"{bounce_id}: from=<>" in line for line in log), "reports come from nobody"
+    assert run.events("queue")[-1]["data"]["entries"] == []
+    subjects = [one["subject"] for one in run.last_mailbox("alice@sender.example")]
+    assert subjects == ["Delayed Mail (still being retried)", "Undelivered Mail Returned to Sender"]
+    [report] = run.events("dsn")
+    types = [part["type"] for part in report["data"]["parts"]]
+    assert types == ["text/plain", "message/delivery-status", "message/rfc822"]
+    assert "Action: failed" in report["data"]["parts"][1]["text"]
+    assert "Subject: Are you there?" in report["data"]["parts"][2]["text"]
+
+
+def test_persistent_connection_counts_one_against_many(play: Play) -> None:
+    run = play("persistent-connection", "--set", "messages=8")
+    assert run.status == 0, run.stderr
+    flushes = [
+        event["time"] for event in run.events("action") if "postqueue -f" in event["summary"]
+    ]
+    assert len(flushes) == 2
+    segments = run.segments("sender-lan")
+    first = [packet for packet in segments if flushes[0] < packet.frame.time < flushes[1]]
+    second = [packet for packet in segments if packet.frame.time > flushes[1]]
+    for part, connections in ((first, 1), (second, 8)):
+        made = [
+            call
+            for call in calls(part, SENDER_MAIL, RECEIVER_MAIL, 25)
+            if any(p.sport == 25 and p.dport == call.sport and p.flags & SYN for p in part)
+        ]
+        assert len(made) == connections
+        assert said(part, SENDER_MAIL, 25, rb"MAIL FROM:") == 8
+        assert said(part, SENDER_MAIL, 25, rb"QUIT\r") == connections
+        assert said(part, RECEIVER_MAIL, 25, rb"220 ") == connections
+    assert len(run.last_mailbox("bob@receiver.example")) == 16
+
+
+def test_every_piece_of_evidence_can_be_looked_up(play: Play) -> None:
+    run = play("receiver-down", "--time-scale", "900", "--set", "attempts=2")
+    lines = (run.folder / "events.jsonl").read_text().splitlines()
+    events = {event["seq"]: event for event in map(json.loads, lines)}
+    frames: dict[str, int] = {}
+    for expectation in run.said["expectations"]:
+        assert expectation["evidence"], expectation["id"]
+        for place in expectation["evidence"]:
+            if place["kind"] == "packet":
+                if place["file"] not in frames:
+                    with (run.folder / place["file"]).open("rb") as stream:
+                        frames[place["file"]] = len(list(read_frames(stream)))
+                assert 1 <= place["frame"] <= frames[place["file"]]
+            elif place["kind"] == "log":
+                assert "postfix" in run.log(place["node"])[place["line"] - 1]
+            else:
+                assert events[place["event"]]["kind"] == place["kind"]
+                assert events[place["event"]]["node"] == place["node"]
+
+
+STORY = """
+from lab.faults.cable import cable_pulled
+from lab.scenarios import scenario
+from lab.scenarios.stage import Stage
+
+@scenario(rows=("N1",), lasts="1m", time_scale=600)
+def story(stage: Stage) -> None:
+    with stage.outage(cable_pulled("receiver-pc")):
+        {act}
+"""
+
+
+@pytest.mark.parametrize(
+    ("act", "status", "complaint"),
+    [
+        ('stage.check("moon", "made of cheese", "made of stone", False, [])', 1, "NOT as expected"),
+        (
+            'stage.check("moon", "made of cheese", "so it seems", True, [])',
+            3,
+            "without any evidence",
+        ),
+        ('stage.person("zoe")', 2, "nobody here is called 'zoe'"),
+        ('stage.tell("nothing")', 2, "the narration has no 'nothing'"),
+    ],
+)
+def test_a_story_that_goes_wrong_says_so_and_leaves_no_lab(
+    play: Play, tmp_path: Path, act: str, status: int, complaint: str
+) -> None:
+    (tmp_path / "story.py").write_text(STORY.format(act=act))
+    (tmp_path / "story.yaml").write_text("title: A story\nsummary: Short.\n")
+    run = play("./story.py")
+    assert run.status == status
+    assert complaint in run.stderr
+    assert "Traceback" not in run.stderr
+    healed = [event["data"]["on"] for event in run.events("fault")]
+    assert healed == [True, False], "the cable is back whatever happened"
+    listed = subprocess.run(
+        [sys.executable, "-m", "lab", "--lab", "none-such", "status"],
+        capture_output=True,
+        text=True,
+    )
+    assert "story-" not in listed.stderr
