@@ -1,5 +1,7 @@
 """`python -m lab` is the `lab` command."""
 
+import sys
+
 from lab.cli import main
 
-main()
+sys.exit(main())

@@ -33,7 +33,7 @@ class Event:
     """Something observed, done or said.
 
     `time` is in epoch seconds, `lab_time` in lab seconds since the lab began. `kind` is one of
-    run, narration, action, fault, log, attempt, queue, mailbox, machine, verdict.
+    run, narration, action, fault, log, attempt, queue, mailbox, machine, dsn, verdict.
     """
 
     seq: int
@@ -73,9 +73,8 @@ class EventLog:
         """Record what happened at `when` (epoch seconds; default: now) and return it."""
         moment = time.time() if when is None else when
         with self._lock:
-            self._seq += 1
             event = Event(
-                seq=self._seq,
+                seq=self._seq + 1,
                 time=round(moment, 6),
                 lab_time=round(self._clock.lab_time(moment), 3),
                 node=node,
@@ -84,7 +83,9 @@ class EventLog:
                 data=dict(data or {}),
                 refs=refs or Refs(),
             )
-            self._file.write(event.as_json() + "\n")
+            line = event.as_json()  # raises for data that is no JSON, before it has a number
+            self._seq = event.seq
+            self._file.write(line + "\n")
             self._file.flush()
             for listener in self.listeners:
                 listener(event)

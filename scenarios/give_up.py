@@ -19,4 +19,4 @@ def give_up(stage: Stage) -> None:
         message = alice.send(to=bob, subject="Are you there?")
         stage.predict("question")
         stage.expect(message).returned(to=alice)
-    stage.explain("after", patience=stage.patience)
+    stage.explain("after")

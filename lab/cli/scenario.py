@@ -28,7 +28,13 @@ def command() -> None:
 @command.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the scenarios, what each shows, and how long it takes in lab time."""
+    """List the scenarios, what each shows, and how long it takes in lab time.
+
+    \b
+    Example:
+      lab scenario list
+      lab scenario list --json
+    """
     from lab.scenarios import load, names
     from lab.scenarios.narration import Narration
     from lab.units import format_duration
@@ -66,7 +72,12 @@ def list_(as_json: bool) -> None:
 @command.command()
 @click.argument("name", shell_complete=_complete.scenarios)
 def show(name: str) -> None:
-    """Print the story of NAME without running it."""
+    """Print the story of NAME without running it.
+
+    \b
+    Example:
+      lab scenario show receiver-down
+    """
     from lab.scenarios import load
     from lab.scenarios.narration import Narration
 
@@ -157,11 +168,22 @@ def _parameters(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, Any]
                 f"{setting!r}; the parameters of {scenario.name}, with their defaults: {known}",
                 param_hint="--set",
             )
-        kind = type(chosen[key])
         try:
-            chosen[key] = kind(value)
+            chosen[key] = _like(chosen[key], value)
         except ValueError:
             raise click.BadParameter(
-                f"{key} takes a value like {chosen[key]!r}, not {value!r}", param_hint="--set"
+                f"{key} takes a value like {chosen[key]}, not {value!r}", param_hint="--set"
             ) from None
     return chosen
+
+
+def _like(default: int | str, text: str) -> int | str:
+    """`text` as what `default` is: a count (1 or more) or a duration. Raises ValueError."""
+    if isinstance(default, int):
+        if int(text) < 1:
+            raise ValueError(text)
+        return int(text)
+    from lab.units import parse_duration
+
+    parse_duration(text)
+    return text

@@ -63,7 +63,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """Changes when anything about the lab would be built differently."""
-        source = f"{self.topology.model_dump_json()} {self.site.time_scale:g}"
+        source = f"{self.topology.model_dump_json()} {self.site.time_scale!r}"
         return hashlib.sha256(source.encode()).hexdigest()[:16]
 
     def container(self, node: str) -> str:
@@ -128,5 +128,5 @@ def plan(
     topology: Topology, lab: str, time_scale: float | None = None, *, scenario: str | None = None
 ) -> Plan:
     """The plan of `topology` as a lab called `lab`; `time_scale` overrides the topology's own."""
-    site = Site(topology, assign(topology), time_scale or topology.time_scale)
+    site = Site(topology, assign(topology), float(time_scale or topology.time_scale))
     return Plan(lab, site, scenario)

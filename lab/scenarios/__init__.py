@@ -58,8 +58,8 @@ def scenario(
     """Make a function a scenario; its name, with hyphens, is the scenario's.
 
     `rows` are the requirements it shows, `lasts` about how long it takes in lab time. `schedule`
-    replaces parts of the topology's schedule. Keyword parameters of the function (with defaults)
-    can be set by the user.
+    replaces parts of the topology's schedule. Keyword parameters of the function can be set by the
+    user; their defaults say what they are: a count (an int) or a duration (`"2h"`).
     """
 
     def mark(act: Act) -> Act:

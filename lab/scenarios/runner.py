@@ -25,7 +25,7 @@ from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
 from lab.scenarios.narration import Narration
 from lab.scenarios.stage import Audience, Stage
-from lab.topology.check import check, check_schedule
+from lab.topology.check import check
 from lab.topology.model import Schedule, Topology
 from lab.units import LabClock
 
@@ -62,9 +62,10 @@ class Outcome:
 def scheduled(topology: Topology, scenario: Scenario, time_scale: float) -> Topology:
     """`topology` with the scenario's own schedule. Raises TopologyError if the two don't fit."""
     own = topology.schedule.model_dump(mode="json") | dict(scenario.schedule)
-    changed = topology.model_copy(update={"schedule": Schedule.model_validate(own)})
+    changed = topology.model_copy(
+        update={"schedule": Schedule.model_validate(own), "time_scale": time_scale}
+    )
     problems = [LabError(problem.what, hint=problem.hint) for problem in check(changed)]
-    problems = problems or check_schedule(changed.schedule, time_scale)
     if problems:
         raise TopologyError(problems)
     return changed

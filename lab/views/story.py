@@ -83,11 +83,11 @@ class Story:
         rows = ", ".join(event.data["rows"])
         self.console.print()
         self.console.print(Rule(Text(event.summary, style="bold"), align="left"))
-        self.console.print(_flowing(event.data["summary"]))
+        self.console.print(Text(_flowing(event.data["summary"])))
         scale = event.data["time_scale"]
         self.console.print(
-            f"\nShows {rows}. One real second is {format_duration(scale)} of lab time; "
-            "times are lab time.\n",
+            f"\nShows {rows}. One real second is {format_duration(scale)} of lab time; each line "
+            "has lab time first, then real time.\n",
             style="dim",
         )
 
@@ -96,19 +96,29 @@ class Story:
         text = _flowing(event.summary)
         if label:
             self.console.print(
-                Panel(text, title=label, title_align="left", border_style=colour, padding=(0, 1))
+                Panel(
+                    Text(text), title=label, title_align="left", border_style=colour, padding=(0, 1)
+                )
             )
         else:
             self.console.print(Text("\n" + text))
 
     def _line(self, event: Event, sign: str, colour: str, text: str) -> None:
-        lab_time = format_clock(event.lab_time)
-        indent = " " * (len(lab_time) + 5)
+        """A line of the story, with both clocks: lab time, then real time."""
+        clocks = f" {format_clock(event.lab_time)} {_real(event.time)} "
+        indent = " " * (len(clocks) + 2)
         body = textwrap.fill(
-            text, self.console.width, initial_indent=indent, subsequent_indent=indent
+            text,
+            self.console.width,
+            initial_indent=indent,
+            subsequent_indent=indent,
+            break_on_hyphens=False,
         ).strip()
+        lab_time, _, real_time = clocks.strip().rpartition(" ")
         self.console.print(
-            Text.assemble((f" {lab_time} ", "dim"), (f"{sign} ", colour), (body, "default"))
+            Text.assemble(
+                f" {lab_time} ", (f"{real_time} ", "dim"), (f"{sign} ", colour), (body, "default")
+            )
         )
 
     def _action(self, event: Event) -> None:
@@ -202,7 +212,7 @@ class Story:
                 str(number),
                 message,
                 format_clock(event.lab_time),
-                time.strftime("%H:%M:%S", time.localtime(event.time)),
+                _real(event.time),
                 format_duration(round(pause)) if pause is not None else "",
                 Text(f"{event.data['status']}: {event.data['reason']}"),
             )
@@ -219,6 +229,11 @@ def _verdicts_table(outcome: Outcome) -> Table:
             mark, Text(verdict.expected), Text(verdict.observed), Text(summary(verdict.evidence))
         )
     return table
+
+
+def _real(moment: float) -> str:
+    """The wall clock at `moment` (epoch seconds)."""
+    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def _flowing(text: str) -> str:

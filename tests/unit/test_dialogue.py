@@ -6,11 +6,10 @@ import base64
 import io
 import json
 import subprocess
-from collections.abc import Iterable
 from shutil import which
 
 import pytest
-from click.testing import CliRunner
+from conversation import EVERYTHING, MESSAGE, play
 from hypothesis import given
 from hypothesis import strategies as st
 from packetbuilder import (
@@ -27,43 +26,8 @@ from packetbuilder import (
     unreachable,
 )
 
-from lab.cli import cli
 from lab.observe.dialogue import Dialogue, attempts, dialogues, listen
 from lab.observe.pcap import CaptureCut, read_frames
-
-MESSAGE = "From: alice@sender.example\r\nMessage-ID: <1@sender.example>\r\n\r\nLunch?\r\n"
-# One conversation with everything in it: (who, what), a burst of one side a line.
-EVERYTHING = [
-    ("S", "220-receiver-mail.receiver.example\r\n220 ready\r\n"),
-    ("C", "EHLO sender-mail.sender.example\r\n"),
-    ("S", "250-receiver-mail.receiver.example\r\n250-PIPELINING\r\n250 CHUNKING\r\n"),
-    ("C", "AUTH LOGIN\r\n"),
-    ("S", "334 VXNlcm5hbWU6\r\n"),
-    ("C", "YWxpY2U=\r\n"),
-    ("S", "334 UGFzc3dvcmQ6\r\n"),
-    ("C", "c2VjcmV0\r\n"),
-    ("S", "235 2.7.0 welcome\r\n"),
-    (
-        "C",
-        "MAIL FROM:<alice@sender.example> SIZE=99\r\nRCPT TO:<bob@receiver.example>\r\n"
-        "RCPT TO:<nobody@receiver.example>\r\nDATA\r\n",
-    ),
-    ("S", "250 2.1.0 ok\r\n250 2.1.5 ok\r\n550 5.1.1 who?\r\n354 go on\r\n"),
-    (
-        "C",
-        MESSAGE + "..\r\n..dots\r\n.x\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<bob@receiver.example>\r\n",
-    ),
-    ("S", "250 2.0.0 Ok: queued as 4ABC\r\n250 ok\r\n250 ok\r\n"),
-    ("C", f"BDAT {len(MESSAGE)}\r\n{MESSAGE}BDAT 5 LAST\r\n.\r\n\r\nQUIT\r\n"),
-    ("S", "250 chunk\r\n250 queued as 4DEF\r\n221 bye\r\n"),
-]
-
-
-def play(script: Iterable[tuple[str, str]], talk: Talk | None = None) -> Talk:
-    talk = talk or Talk().shake()
-    for who, text in script:
-        talk.say(who, text)
-    return talk
 
 
 def one(talk: Talk | list[bytes]) -> Dialogue:
@@ -319,74 +283,6 @@ def test_a_cut_capture_is_read_up_to_the_cut() -> None:
     (dialogue,) = dialogues(io.BytesIO(octets), on_cut=cuts.append)
     assert dialogue.turns[-1].code == 221
     assert len(cuts) == 1
-
-
-def run(talk: Talk, *arguments: str) -> str:
-    octets = pcap(map(ethernet, talk.packets))
-    done = CliRunner().invoke(cli, ["dialogue", "-", *arguments], octets, catch_exceptions=False)
-    assert done.exit_code == 0
-    return done.stdout
-
-
-def test_the_verb_prints_a_ladder_of_text() -> None:
-    talk = Talk().send("C", SYN)
-    talk.packets *= 2
-    talk.send("S", SYN | ACK).send("C", ACK)
-    talk = play(
-        [("S", "220-hi\r\n220 \x1b[31mho\r\n"), ("C", "AUTH PLAIN "), ("C", "AGEAYg==\r\n")], talk
-    )
-    head, *lines = run(talk.close()).splitlines()
-    assert head.startswith("#0  198.51.100.25:40000 → 203.0.113.25:25 ")
-    assert head.endswith(", frame 1: closed by client without QUIT")
-    assert lines == [
-        "                   called 2 times: +0.000, +0.001",
-        "    +0.004      5  S: 220-hi",
-        "                      220 ·[31mho",
-        "    +0.006      7  C: AUTH PLAIN AGEAYg==",
-        "                      (base64 for: a b)",
-    ]
-
-
-def test_the_verb_folds_messages_unless_told_not_to() -> None:
-    body = "".join(f"line {n}\r\n" for n in range(20))
-    talk = play(
-        [("S", "220 hi\r\n"), ("C", "DATA\r\n"), ("S", "354 go\r\n"), ("C", body + ".\r\n")]
-    )
-    folded = run(talk)
-    assert "… 14 more lines (--raw shows them)" in folded
-    assert "line 6" not in folded
-    assert "line 19" in run(talk, "--raw")
-
-
-def test_the_verb_prints_json_as_agreed() -> None:
-    (found,) = json.loads(run(play(EVERYTHING), "--json"))
-    assert {"protocol", "client", "server", "stream", "turns"} <= set(found)
-    assert (found["protocol"], found["server"], found["stream"]) == ("smtp", "203.0.113.25:25", 0)
-    for turn in found["turns"]:
-        assert {"frame", "time", "from", "command", "argument", "code", "text"} <= set(turn)
-    assert found["turns"][1] == {
-        "frame": 6,
-        "time": 1_700_000_000.005,
-        "from": "client",
-        "command": "EHLO",
-        "argument": "sender-mail.sender.example",
-        "code": None,
-        "text": "EHLO sender-mail.sender.example",
-        "kind": "command",
-        "last_frame": 6,
-        "size": 33,
-        "complete": True,
-        "answers": None,
-    }
-
-
-def test_the_verb_says_which_streams_there_are(tmp_path) -> None:
-    from lab.errors import UsageError
-
-    octets = pcap(map(ethernet, play(EVERYTHING).packets))
-    with pytest.raises(UsageError) as caught:
-        CliRunner().invoke(cli, ["dialogue", "-", "--stream", "7"], octets, catch_exceptions=False)
-    assert str(caught.value) == "there is no SMTP connection 7 in <stdin>\n  → it has: 0"
 
 
 @pytest.mark.skipif(which("tshark") is None, reason="tshark, the oracle, is not installed")

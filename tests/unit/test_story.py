@@ -1,0 +1,148 @@
+"""The story of a run on paper: what was told, what was seen, and where to look it up.
+
+pytest tests/unit/test_story.py --snapshot-update
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from lab.events import EventLog, Refs
+from lab.scenarios.evidence import Evidence, Verdict, packet
+from lab.scenarios.runner import Outcome
+from lab.units import LabClock
+from lab.views.story import Story
+
+STARTED = 1_795_445_246.0  # 2026-11-23 14:47:26 UTC
+SCALE = 60
+REASON = "connect to mail.receiver.example[203.0.113.25]:25: Connection timed out"
+
+
+@pytest.fixture(autouse=True)
+def a_pipe_in_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No terminal, and no clock, of the machine that runs the tests."""
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture
+def page() -> io.StringIO:
+    return io.StringIO()
+
+
+class Run:
+    """A run, told to a story on `page`; moments are real seconds since the lab began."""
+
+    def __init__(self, folder: Path, page: io.StringIO, *, evidence: bool = False) -> None:
+        clock = LabClock(STARTED, SCALE)
+        self.log = EventLog(folder / "events.jsonl", clock)
+        self.story = Story(page, evidence=evidence)
+        self.story.follow(self.log, clock)
+
+    def add(
+        self, at: float, kind: str, summary: str, node: str = "sender-mail", /, **data: object
+    ) -> None:
+        refs = Refs(queue_id="65BE618487F") if kind == "attempt" else None
+        self.log.add(kind, summary, node=node, when=STARTED + at, data=data, refs=refs)
+
+    def attempt(self, at: float, status: str, reason: str, line: int) -> None:
+        whom = "bob@receiver.example"
+        data = {"recipient": whom, "status": status, "reason": reason, "line": line}
+        self.add(at, "attempt", reason, **data)
+
+    def end(self, *verdicts: Verdict) -> None:
+        self.story.end(Outcome("receiver-down", Path("runs/x"), 3720, 62, verdicts))
+
+
+def tell(run: Run) -> None:
+    """A short story with everything in it."""
+    begin = {"summary": "Mail is\nasynchronous.\n", "rows": ["N4"], "time_scale": SCALE}
+    run.add(0, "run", "The message waits", **begin)
+    run.add(0, "narration", "Alice is about\nto write.", role="tell", key="before")
+    run.add(1, "fault", "receiver-mail loses its power", "receiver-mail", on=True)
+    run.add(1, "narration", "What will happen?", role="predict", key="question")
+    run.add(2, "action", 'alice writes "Lunch?" to bob@receiver.example', "sender-pc")
+    run.attempt(2, "deferred", REASON, 9)
+    run.add(2.5, "log", "a line that is on record and not part of the story")
+    entry = {"queue_id": "65BE618487F", "state": "deferred", "next_attempt": STARTED + 33}
+    run.add(3, "queue", "1 in the queue of sender-mail", entries=[entry])
+    run.add(30, "fault", "receiver-mail has power again", "receiver-mail", on=False)
+    run.attempt(33, "sent", "250 2.0.0 Ok: queued as 6C6F8184884", 14)
+    run.add(34, "machine", "receiver-mail is ready", "receiver-mail")
+    found = [{"subject": "Lunch?"}]
+    run.add(34, "mailbox", "1 in the mailbox of bob@receiver.example", messages=found)
+    part = {"type": "text/plain", "text": "This is the mail system at host mail.sender.example.\n"}
+    run.add(34, "dsn", "what alice finds in the mailbox", parts=[part])
+    log = Evidence("log", node="sender-mail", line=14)
+    met = Verdict("delivered", "in the mailbox, once", "1 there", True, (log,))
+    frames = tuple(packet("captures/sender-lan.pcap", frame) for frame in range(1, 6))
+    failed = Verdict("called in vain", "a SYN for each attempt", "none", False, frames)
+    for verdict in (met, failed):
+        run.add(35, "verdict", f"{verdict.id}: {verdict.observed}", **verdict.as_json())
+    run.add(
+        35, "narration", "Nobody had to be\nthere.\n\nThat is all.", role="explain", key="after"
+    )
+    run.end(met, failed)
+
+
+def test_a_story_as_it_is_told(tmp_path: Path, page: io.StringIO, snapshot: SnapshotAssertion):
+    tell(Run(tmp_path, page))
+    assert page.getvalue() == snapshot
+
+
+def test_evidence_is_said_behind_each_line_if_wanted(tmp_path: Path, page: io.StringIO) -> None:
+    tell(Run(tmp_path, page, evidence=True))
+    text = " ".join(page.getvalue().split())
+    assert f"deferred ({REASON}) [log sender-mail:9]" in text
+    assert "delivered: 1 there [log sender-mail:14]" in text
+    assert "sender-lan.pcap #3 (+2)]" in text
+
+
+def test_a_page_that_is_no_terminal_gets_no_escape_codes(tmp_path: Path, page: io.StringIO) -> None:
+    run = Run(tmp_path, page)
+    tell(run)
+    run.story.waiting("until something happens")
+    run.story.pause()
+    assert "\x1b" not in page.getvalue()
+    assert "until something happens" not in page.getvalue()
+
+
+def test_the_attempts_stand_on_both_clocks(tmp_path: Path, page: io.StringIO) -> None:
+    run = Run(tmp_path, page)
+    run.attempt(2, "deferred", "no answer", 9)
+    run.attempt(32, "sent", "250 ok", 14)
+    run.end()
+    rows = [line for line in page.getvalue().splitlines() if line.startswith("│")]
+    first, second = ([cell.strip() for cell in row.split("│")[1:-1]] for row in rows)
+    assert first == ["1", "65BE618487F", "00:02:00", "14:47:28", "", "deferred: no answer"]
+    assert second == ["2", "65BE618487F", "00:32:00", "14:47:58", "30m", "sent: 250 ok"]
+
+
+def test_of_many_attempts_the_first_and_the_last_are_shown(
+    tmp_path: Path, page: io.StringIO
+) -> None:
+    run = Run(tmp_path, page)
+    for number in range(1, 21):
+        run.attempt(30 * number, "deferred", "no answer", number)
+    run.end()
+    rows = [line.split("│") for line in page.getvalue().splitlines() if line.startswith("│")]
+    assert [row[1].strip() for row in rows] == [*map(str, range(1, 13)), "…", "18", "19", "20"]
+    assert rows[12][6].strip() == "5 more"
+    assert {row[5].strip() for row in rows[1:] if "…" not in row[1]} == {"30m"}
+
+
+def test_a_run_is_called_as_expected_only_if_it_was(tmp_path: Path, page: io.StringIO) -> None:
+    run = Run(tmp_path, page)
+    run.end()
+    assert "NOT as expected: receiver-down, 1h2m of lab time in 1m2s." in page.getvalue()
