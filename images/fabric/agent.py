@@ -55,6 +55,11 @@ def interfaces():
     return {link["ifname"]: "UP" in link["flags"] for link in json.loads(run("ip", "-j", "link"))}
 
 
+def present():
+    """The names of this namespace's interfaces, without starting a program."""
+    return {name for _, name in socket.if_nameindex()}
+
+
 def no_offload(interface):
     """Make this namespace send real packets on `interface`.
 
@@ -71,7 +76,7 @@ def no_offload(interface):
 
 def bridges(names):
     """Make the bridges called `names` that are not there yet."""
-    there = interfaces()
+    there = present()
     lines = [
         line
         for name in names
@@ -88,28 +93,36 @@ def bridges(names):
 def plug(port, network, pid, interface, mac, address, routes):
     """Lay a cable: `port` on the bridge `network`, `interface` in the node of process `pid`.
 
-    Already laid: it is switched on and left alone. True if it had to be laid.
+    Already laid: it is switched on, and its node told its address and routes again, whatever
+    somebody there has made of them. True if it had to be laid.
     """
     with inside(pid):
-        laid = interface in interfaces()
-    there = port in interfaces()
-    if laid and there:
-        run("ip", "link", "set", port, "up")
-        return False
-    # A node that came back has a new, empty namespace; the port of its old cable may linger.
-    lines = [f"link del {port}"] if there else []
-    lines += [
-        f"link add {port} type veth peer name {interface} address {mac} netns {pid}",
-        f"link set {port} master {network} up",
-    ]
+        laid = interface in present()
+    there = port in present()
+    lines = [f"link set {port} master {network} up"]
+    if not (laid and there):
+        # Who came back, node or fabric, did so in a new, empty namespace. What is left of the old
+        # cable at its other end the kernel removes in its own time.
+        if there:
+            unplug(port)
+        with inside(pid):
+            if laid:
+                unplug(interface)
+        lines[:0] = [f"link add {port} type veth peer name {interface} address {mac} netns {pid}"]
     run("ip", "-batch", "-", stdin="\n".join(lines))
     no_offload(port)
     with inside(pid):
-        lines = [f"addr add {address} dev {interface}", f"link set {interface} up"]
+        lines = [f"addr replace {address} dev {interface}", f"link set {interface} up"]
         lines += [f"route replace {destination} via {via}" for destination, via in routes]
         run("ip", "-batch", "-", stdin="\n".join(lines))
         no_offload(interface)
-    return True
+    return not (laid and there)
+
+
+def unplug(interface):
+    """Take away this namespace's end of a cable, and with it the other; it may be gone already."""
+    with contextlib.suppress(RuntimeError):
+        run("ip", "link", "del", interface)
 
 
 def configure(pid, files):

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import sys
 from typing import Any
 
 import click
 
-from lab.errors import LabError
+from lab.engine import interrupt
+from lab.errors import EngineError, LabError, UsageError
+
+# What Docker takes in a container's name, and short enough for one beside a machine's name.
+_LAB_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,39}")
 
 
 class Verbs(click.Group):
@@ -55,11 +60,17 @@ class Verbs(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, lab_name: str) -> None:
     """The whole Internet mail system on a laptop: real servers, real wires, real outages."""
+    if not _LAB_NAME.fullmatch(lab_name):
+        raise UsageError(
+            f"'{lab_name}' can't be the name of a lab",
+            hint="a name is up to 40 letters (a-z), digits, '-', '_' or '.', the first no sign",
+        )
     ctx.obj = lab_name
 
 
 def main() -> Any:
     """Run the command line; every LabError becomes its text on stderr and its exit status."""
+    interrupt.heed()
     try:
         return cli.main(standalone_mode=False, prog_name="lab")
     except click.exceptions.Exit as exit_:
@@ -77,3 +88,12 @@ def main() -> Any:
         # Whoever read our output has gone (`lab logs | head`): nothing left to say, to no one.
         sys.stderr.close()
         sys.exit(141)
+    except Exception as error:
+        # Where the engine is asked its failures are named; here it fails between two questions.
+        if type(error).__module__.partition(".")[0] not in ("docker", "requests", "urllib3"):
+            raise
+        failed = EngineError("the Docker engine fails", detail=str(error), hint="lab doctor")
+        click.echo(f"lab: {failed}", err=True)
+        sys.exit(failed.exit_status)
+    finally:
+        interrupt.ignore()

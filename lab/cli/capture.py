@@ -127,7 +127,7 @@ def _print_lines(listeners: list[Listener], width: int) -> None:
         label = f"{listener.port.name:<{width}} " if len(listeners) > 1 else ""
         for data in listener.chunks():
             *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
+            for line in filter(None, lines):  # tcpdump, interrupted, ends with an empty one
                 click.echo(label + line.decode(errors="replace"))
 
     threads = [threading.Thread(target=show, args=(one,), daemon=True) for one in listeners]

@@ -22,16 +22,24 @@ def command(lab_name: str, every: bool) -> None:
     """
     from lab.engine import containers
     from lab.engine.lifecycle import down, sweep
+    from lab.errors import LabBusy
 
     for name in sweep():
         note(f"removed '{name}', left by a scenario that was killed")
     names = sorted({found.lab for found in containers.find()}) if every else [lab_name]
+    busy: LabBusy | None = None
     for name in names:
-        count = down(name)
+        try:
+            count = down(name)
+        except LabBusy as error:  # the others need not wait for it
+            busy = busy or error
+            continue
         note(
             f"lab '{name}' is down ({count} containers removed)"
             if count
             else f"lab '{name}' was not up"
         )
+    if busy:
+        raise busy
     if not names:
         note("no lab was up")

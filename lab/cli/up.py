@@ -35,16 +35,18 @@ def command(
       lab up textbook --time-scale 1   with real half hours between two tries
       lab --lab second up              another one beside it, with the same addresses
     """
+    from lab.engine import interrupt
     from lab.prepare import engine_ready, put_up
 
     if fix:
         engine_ready()
     began = time.monotonic()
     lab = put_up(lab_name, topology, time_scale)
-    if as_json:
-        emit_json(lab.state())
-        return
-    from lab.views.picture import picture
+    with interrupt.ignored():  # "interrupted" would mean that the lab is not there
+        if as_json:
+            emit_json(lab.state())
+            return
+        from lab.views.picture import picture
 
-    click.echo(picture(lab))
-    note(f"lab '{lab.name}' is ready after {time.monotonic() - began:.2f} s")
+        click.echo(picture(lab))
+        note(f"lab '{lab.name}' is ready after {time.monotonic() - began:.2f} s")

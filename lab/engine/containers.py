@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,10 @@ LABEL_SCALE = "maillab.time-scale"
 LABEL_STARTED = "maillab.started"
 LABEL_DIGEST = "maillab.plan"
 LABEL_SCENARIO = "maillab.scenario"
+
+_REMOVE_SECONDS = 30.0
+_MAKE_SECONDS = 30.0
+_POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Container:
 
 def find(lab: str | None = None) -> list[Container]:
     """All containers of `lab`, running or not; of every lab if None."""
-    wanted = f"{LABEL_LAB}={lab}" if lab else LABEL_LAB
+    wanted = LABEL_LAB if lab is None else f"{LABEL_LAB}={lab}"
     return [
         Container(
             id=item["Id"],
@@ -56,7 +61,7 @@ def labels(plan: Plan, node: NodePlan, started: float) -> dict[str, str]:
         LABEL_KIND: node.kind,
         LABEL_DIGEST: plan.digest,
         LABEL_STARTED: f"{started:.3f}",
-        LABEL_SCALE: f"{plan.site.time_scale:g}",
+        LABEL_SCALE: repr(plan.site.time_scale),
         LABEL_TOPOLOGY: plan.topology.model_dump_json(exclude_defaults=True),
     }
 
@@ -150,22 +155,81 @@ def exit_status(identity: str) -> int:
 
 
 def remove(containers: Iterable[Container]) -> None:
-    """Remove containers, whatever their state; one that is gone already is fine."""
+    """Remove containers, whatever their state; none is there any more when this returns."""
+    in_parallel(_remove, containers)
+
+
+def _remove(container: Container) -> None:
     from docker.errors import APIError, NotFound
 
-    def one(container: Container) -> None:
+    deadline = time.monotonic() + _REMOVE_SECONDS
+    while True:
         try:
             client().api.remove_container(container.id, force=True, v=True)
         except NotFound:
-            pass
+            return
         except APIError as error:
             # Somebody else is at it: they will finish.
-            if "is already in progress" not in str(error):
+            if "is already in progress" not in str(error) or time.monotonic() > deadline:
                 raise EngineError(
                     f"could not remove {container.name}", detail=str(error.explanation)
                 ) from error
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
-    in_parallel(one, containers)
+
+def settle(lab: str, names: Iterable[str]) -> None:
+    """Return once the engine is making none of the containers `names` of `lab` any more.
+
+    It finishes what a client asked for that was killed meanwhile, and lists the container only
+    then; but it takes its name at once. So a name that is taken, and no container's, is that of
+    one in the making. A container of ours tries the names on.
+    """
+    from docker.errors import ImageNotFound
+
+    there = find(lab)
+    remove(container for container in there if not container.node)  # that of a settling killed
+    unlisted = set(names) - {container.name for container in there}
+    if not unlisted:
+        return
+    api = client().api
+    try:
+        trier = api.create_container(
+            f"maillab/{FABRIC}",
+            labels={LABEL_LAB: lab},
+            host_config=api.create_host_config(network_mode="none"),
+        )["Id"]
+    except ImageNotFound:
+        return  # without its image there was no lab to make
+    try:
+        for name in sorted(unlisted):
+            _wait_while_made(trier, name)
+    finally:
+        api.remove_container(trier, force=True)
+
+
+def _wait_while_made(trier: str, name: str) -> None:
+    from docker.errors import APIError, NotFound
+
+    api = client().api
+    deadline = time.monotonic() + _MAKE_SECONDS
+    while True:
+        try:
+            api.rename(trier, name)
+            return
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+        with contextlib.suppress(NotFound):
+            api.inspect_container(name)
+            return
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"the engine has been making {name} for more than {_MAKE_SECONDS:g} s",
+                hint="restart the Docker engine, then: lab down",
+            )
+        time.sleep(_POLL_SECONDS)
 
 
 def described(container: Container) -> tuple[dict[str, Any], float, float, str]:

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lab.engine.client import client
-from lab.errors import LabError
+from lab.engine.client import LABEL_NODE, client
+from lab.errors import LabError, NodeFailed
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,7 +44,10 @@ class Result:
 
 
 class Exec:
-    """A program running in a container: write to its stdin, read its output as it comes."""
+    """A program running in a container: write to its stdin, read its output as it comes.
+
+    Raises NodeFailed if the container does not run.
+    """
 
     def __init__(
         self,
@@ -56,19 +59,27 @@ class Exec:
         workdir: str | None = None,
         tty: bool = False,
     ) -> None:
+        from docker.errors import APIError
+
         api = client().api
         self._api = api
         self.tty = tty
-        self.id: str = api.exec_create(
-            container,
-            list(argv),
-            stdin=True,
-            tty=tty,
-            user=user,
-            environment=dict(environment or {}),
-            workdir=workdir,
-        )["Id"]
-        holder: Any = api.exec_start(self.id, socket=True, tty=tty)
+        try:
+            self.id: str = api.exec_create(
+                container,
+                list(argv),
+                stdin=True,
+                tty=tty,
+                user=user,
+                environment=dict(environment or {}),
+                workdir=workdir,
+            )["Id"]
+            holder: Any = api.exec_start(self.id, socket=True, tty=tty)
+        except APIError as error:
+            # The last is said of one that ends between the two calls.
+            if error.status_code in (404, 409) or "is not running" in str(error):
+                raise _not_running(container) from error
+            raise
         self._holder = holder
         # The SDK hands out a file-like wrapper; the socket beneath it can be half-closed.
         self.socket: socket.socket = getattr(holder, "_sock", holder)
@@ -133,6 +144,17 @@ class Exec:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _not_running(container: str) -> NodeFailed:
+    """What to tell of a container that is off, frozen or gone."""
+    from docker.errors import NotFound
+
+    try:
+        labels = client().api.inspect_container(container)["Config"]["Labels"]
+    except NotFound:
+        return NodeFailed(f"container {container[:12]} is gone", hint="lab up")
+    return NodeFailed(f"node '{labels.get(LABEL_NODE)}' is off or frozen", hint="lab up")
 
 
 def run(

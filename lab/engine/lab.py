@@ -65,27 +65,13 @@ class Lab:
         self, node: str, argv: Sequence[str], *, stdin: bytes = b"", user: str = ""
     ) -> exec.Result:
         """Run a program on `node` to its end. Raises NodeFailed if the node is off."""
-        from docker.errors import APIError
-
-        try:
-            return exec.run(self.container(node), argv, stdin=stdin, user=user)
-        except APIError as error:
-            if error.status_code == 409:
-                raise NodeFailed(f"node '{node}' is off or frozen", hint="lab up") from error
-            raise
+        return exec.run(self.container(node), argv, stdin=stdin, user=user)
 
     @contextmanager
     def fabric(self) -> Iterator[Fabric]:
-        """A line to the fabric's agent."""
-        from docker.errors import APIError
-
-        try:
-            with Fabric.of(self.container(FABRIC)) as fabric:
-                yield fabric
-        except APIError as error:
-            raise NodeFailed(
-                "the fabric is not running", detail=str(error.explanation), hint="lab up"
-            ) from error
+        """A line to the fabric's agent. Raises NodeFailed if the fabric is off."""
+        with Fabric.of(self.container(FABRIC)) as fabric:
+            yield fabric
 
     def plug(self, fabric: Fabric, node: str) -> None:
         """Lay (or push in) the cables of `node`, which has to be running."""

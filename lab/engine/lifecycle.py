@@ -17,6 +17,7 @@ from lab.engine import containers, lock
 from lab.engine.client import client
 from lab.engine.containers import Container
 from lab.engine.fabric import Fabric
+from lab.engine.interrupt import put_off
 from lab.engine.lab import Lab
 from lab.engine.plan import FABRIC, NodePlan, Plan
 from lab.errors import LabBusy, NodeFailed, UsageError
@@ -34,7 +35,9 @@ def up(plan: Plan, progress: Progress = lambda line: None) -> Lab:
     Raises LabBusy, NodeFailed (naming the node, with its last output) or EngineError. If it is
     interrupted, or fails on a lab that was not there before, it removes what it has made.
     """
-    with lock.changing(plan.lab, "lab up"):
+    names = [plan.container(node) for node in (FABRIC, *plan.nodes)]
+    with lock.changing(plan.lab, "lab up", names) as unfinished:
+        containers.settle(plan.lab, unfinished)
         found = {container.node: container for container in containers.find(plan.lab)}
         _same_plan(plan, found)
         started = containers.described(next(iter(found.values())))[2] if found else time.time()
@@ -42,21 +45,26 @@ def up(plan: Plan, progress: Progress = lambda line: None) -> Lab:
             return _Up(plan, started, found, progress).run()
         except BaseException:
             if not found:
-                remove(plan.lab)
+                with put_off():
+                    remove(plan.lab)
             raise
 
 
 def down(lab: str) -> int:
-    """Remove everything of `lab`; the number of containers removed. Raises LabBusy."""
-    with lock.changing(lab, "lab down"):
+    """Remove everything of `lab`; the number of containers removed. Raises LabBusy.
+
+    A Ctrl-C meanwhile counts once it is done.
+    """
+    with put_off(), lock.changing(lab, "lab down") as unfinished:
+        containers.settle(lab, unfinished)
         return remove(lab)
 
 
 def sweep() -> list[str]:
     """Remove the labs of scenarios whose process is gone (killed); their names."""
-    labs = {one.lab for one in containers.find() if containers.LABEL_SCENARIO in one.labels}
+    labelled = {one.lab for one in containers.find() if containers.LABEL_SCENARIO in one.labels}
     swept = []
-    for lab in sorted(labs):
+    for lab in sorted(labelled | lock.owned()):
         try:
             with lock.changing(lock.owner(lab), "lab down"):
                 down(lab)
@@ -69,8 +77,7 @@ def sweep() -> list[str]:
 def remove(lab: str) -> int:
     """Remove the containers of `lab`, and with the fabric its wires; how many there were.
 
-    It looks again until there are none: an engine may still be making one for a `lab up` that
-    was killed a moment ago.
+    It looks again until there are none, should somebody be making more without our lock.
     """
     count = 0
     while found := containers.find(lab):
@@ -109,22 +116,23 @@ class _Up:
     def run(self) -> Lab:
         # Those with the most services first: they start while the others are still being made.
         nodes = sorted(self.plan.nodes.values(), key=lambda node: -len(self.plan.health(node.name)))
-        with ThreadPoolExecutor(8) as pool:
+        pool = ThreadPoolExecutor(8)
+        try:
             fabric_ready = pool.submit(self._ensure, self.plan.fabric())
             work = {pool.submit(self._ensure, node): node for node in nodes}
-            try:
-                fabric_ready.result()
-                with Fabric.of(self.lab.containers[FABRIC]) as fabric:
-                    fabric.bridges(self.plan.networks)
-                    for done in as_completed(work):
-                        done.result()
-                        self._plug(fabric, work[done])
-                    self._make_sound(fabric)
-                    self._wait_ready(fabric)
-            except BaseException:
-                # The engine finishes what it has begun; nothing new is begun.
-                self.cancelled.set()
-                raise
+            fabric_ready.result()
+            with Fabric.of(self.lab.containers[FABRIC]) as fabric:
+                fabric.bridges(self.plan.networks)
+                for done in as_completed(work):
+                    done.result()
+                    self._plug(fabric, work[done])
+                self._make_sound(fabric)
+                self._wait_ready(fabric)
+        finally:
+            # The engine finishes what it has begun; nothing new is begun.
+            self.cancelled.set()
+            with put_off():
+                pool.shutdown()
         return self.lab
 
     def _ensure(self, node: NodePlan) -> None:

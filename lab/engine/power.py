@@ -27,9 +27,19 @@ def set_cables(lab: Lab, node: str, *, up: bool) -> None:
 
 
 def off(lab: Lab, node: str) -> None:
-    """Cut the power of `node`. What it had on its disk stays; nothing else does."""
-    set_cables(lab, node, up=False)
-    client().api.kill(lab.container(node))
+    """Cut the power of `node`. What it had on its disk stays; nothing else does.
+
+    A node that is off already stays off.
+    """
+    from docker.errors import APIError
+
+    if containers.process(lab.container(node)):
+        set_cables(lab, node, up=False)
+        try:
+            client().api.kill(lab.container(node))
+        except APIError as error:
+            if error.status_code != 409:  # it went off by itself this instant
+                raise
     _wait_for(lab, node, running=False)
 
 

@@ -83,6 +83,8 @@ def _state(container: Container | None, silent: bool) -> str:
         return "off"
     if container.state == "running" and not silent:
         return "ready"
+    if container.state == "paused":
+        return "broken"
     inspected = client().api.inspect_container(container.id)["State"]
     started = datetime.fromisoformat(inspected["StartedAt"]).timestamp()
     return "starting" if time.time() - started < STARTING_SECONDS else "broken"

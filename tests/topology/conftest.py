@@ -6,8 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from harness import new_name, removed_afterwards, textbook
 
+from lab.engine import images
 from lab.engine.client import client
+from lab.engine.lab import Lab
+from lab.engine.lifecycle import up
+from lab.engine.plan import Plan
 from lab.errors import EngineError
 
 if TYPE_CHECKING:
@@ -22,3 +27,25 @@ def engine() -> Iterator[DockerClient]:
     except EngineError as error:
         pytest.skip(f"needs a Docker engine: {error.what} (lab doctor --fix)")
     yield found
+
+
+@pytest.fixture(scope="session")
+def standing(engine: DockerClient) -> Iterator[Plan]:
+    """The textbook's lab, of each worker its own, kept up for the whole session."""
+    images.build(engine, lambda step: None)
+    with removed_afterwards(new_name()) as name:
+        yield up(textbook(name)).plan
+
+
+@pytest.fixture
+def lab(standing: Plan) -> Lab:
+    """The session's lab, whole whatever the test before has done to it."""
+    return up(standing)
+
+
+@pytest.fixture
+def name(engine: DockerClient) -> Iterator[str]:
+    """A name for a lab of the test's own; what is there of it afterwards is removed."""
+    images.build(engine, lambda step: None)
+    with removed_afterwards(new_name()) as name:
+        yield name
