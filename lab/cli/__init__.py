@@ -41,6 +41,21 @@ class Verbs(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, but an unknown verb is answered with the nearest one."""
+        known = self.list_commands(ctx)
+        if args and not args[0].startswith("-") and args[0] not in known:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], known, 1)
+            raise UsageError(
+                f"there is no verb '{args[0]}'",
+                hint=f"did you mean 'lab {near[0]}'?" if near else "lab --help lists them",
+            )
+        return super().resolve_command(ctx, args)
+
 
 @click.group(
     cls=Verbs,

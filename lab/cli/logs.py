@@ -32,6 +32,7 @@ def command(
       lab logs -f
     """
     import json
+    import sys
 
     from lab.engine.lab import Lab
     from lab.observe import maillog
@@ -69,8 +70,11 @@ def command(
         after = {
             node: max((x.number for x in past if x.node == node), default=0) for node in chosen
         }
-        for line in maillog.follow_all(lab, chosen, after):
-            show(line)
+        try:
+            for line in maillog.follow_all(lab, chosen, after):
+                show(line)
+        except KeyboardInterrupt:
+            sys.exit(130)  # the usual way to stop following: nothing to say about it
 
 
 def _last(lines: list[maillog.LogLine], count: int | None) -> list[maillog.LogLine]:

@@ -54,6 +54,7 @@ def command(
     \b
     Example:
       lab send --from alice@sender.example --to bob@receiver.example --subject Lunch?
+      lab send --from alice --to bob --to dave --subject Minutes --file minutes.txt
       lab queue
       lab mailbox bob
     """
@@ -61,9 +62,13 @@ def command(
         raise click.UsageError("--body and --file exclude each other")
     from lab.engine.lab import Lab
     from lab.seats.user import UserAgent
+    from lab.services.dovecot import user_address
 
     text = file.read() if file else body or ""
-    sent = UserAgent(Lab.attach(lab_name), sender).send(recipients, subject, text)
+    lab = Lab.attach(lab_name)
+    # `--to bob` means the bob of this lab; anything with an @ is taken as it is.
+    to = tuple(one if "@" in one else user_address(lab, one) for one in recipients)
+    sent = UserAgent(lab, sender).send(to, subject, text)
     if as_json:
         emit_json({"message_id": sent.message_id, "queue_id": sent.queue_id})
         return

@@ -154,11 +154,15 @@ def test_wrong_usage_says_what_and_how_to_get_help() -> None:
         assert "what" in done.stderr
 
 
-def test_an_unknown_verb_is_named_and_the_way_to_the_others_shown() -> None:
-    result = CliRunner().invoke(cli, ["upp"], prog_name="lab")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "No such command 'upp'" in result.stderr
-    assert "lab --help" in result.stderr
+@pytest.mark.parametrize(
+    ("typed", "hint"), [("quue", "did you mean 'lab queue'?"), ("zzz", "lab --help lists them")]
+)
+def test_an_unknown_verb_is_answered_with_the_nearest_one(typed: str, hint: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", typed], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"lab: there is no verb '{typed}'\n  → {hint}\n"
 
 
 @pytest.mark.parametrize(
