@@ -5,7 +5,7 @@ from lab.scenarios import scenario
 from lab.scenarios.stage import Stage
 
 
-@scenario(rows=("N12",), lasts="20m", time_scale=60)
+@scenario(rows=("N12",), lasts="10m", time_scale=60)
 def persistent_connection(stage: Stage, messages: int = 20) -> None:
     alice, bob = stage.person("alice"), stage.person("bob")
     stage.tell("before", messages=messages, server=alice.server)

@@ -29,6 +29,7 @@ import time
 
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
+DRAIN_SECONDS = 2.0  # for tcpdump to read what has passed
 
 
 def run(*argv, stdin=""):
@@ -221,6 +222,25 @@ def answering(questions, seconds):
     return outcome
 
 
+def listening(questions):
+    """For each question, whether something listens where it would be put; nobody is called.
+
+    Read from the node's own socket tables (proc_pid_net(5)), so no service logs a visitor.
+    """
+    return [
+        (_ports(pid, "udp") >= {53}) if kind == "dns" else (_ports(pid, "tcp") >= {arguments[1]})
+        for pid, kind, *arguments in questions
+    ]
+
+
+def _ports(pid, protocol):
+    """The local ports of the node of process `pid` that are open to anybody."""
+    waiting = {"tcp": "0A", "udp": "07"}[protocol]
+    with open(f"/proc/{pid}/net/{protocol}") as table:  # noqa: PTH123
+        rows = [line.split() for line in table.readlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == waiting}
+
+
 def serve():
     """Answer requests until stdin ends."""
     verbs = {
@@ -230,6 +250,7 @@ def serve():
         "plug": plug,
         "link": link,
         "answering": answering,
+        "listening": listening,
     }
     for line in sys.stdin:
         request = json.loads(line)
@@ -251,9 +272,26 @@ def capture(options):
         if ended in ready:
             break
         if not os.read(0, 4096):
+            drained(dump.pid)
             dump.send_signal(signal.SIGINT)  # it writes out what it holds, and its counts
             break
     return dump.wait()
+
+
+def drained(pid):
+    """Wait until tcpdump has read all that has passed: a SIGINT makes it drop the rest.
+
+    Whatever passes wakes it, so it has read everything when it sleeps (or is dead), unless it
+    sleeps because its own reader is slow (proc(5): the state in stat, the place in wchan).
+    """
+    deadline = time.monotonic() + DRAIN_SECONDS
+    process = pathlib.Path(f"/proc/{pid}")
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            state = (process / "stat").read_text().rpartition(") ")[2][0]
+            if state in "SZX" and "pipe" not in (process / "wchan").read_text():
+                return
+        time.sleep(RETRY_SECONDS)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from lab.cli import _complete
+
+if TYPE_CHECKING:
+    from lab.engine.lab import Lab
 
 
 @click.command(
@@ -31,6 +35,24 @@ def command(lab_name: str, user: str, node: str, argv: tuple[str, ...]) -> None:
     lab = Lab.attach(lab_name)
     container = lab.container(lab.node(node))
     lab.process(node)
+    home = _home(lab, node, user)
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     run = attach_terminal if terminal else pass_through
-    sys.exit(run(container, argv, user))
+    sys.exit(run(container, argv, user, home))
+
+
+def _home(lab: Lab, node: str, user: str) -> str | None:
+    """The home of `user` at the PC `node`; None elsewhere. Raises UsageError for a stranger."""
+    from lab.errors import UsageError
+    from lab.topology.model import Pc
+
+    machine = lab.plan.topology.nodes[node]
+    if not isinstance(machine, Pc) or user in ("", "root"):
+        return None
+    sitting = [address.partition("@")[0] for address in machine.users]
+    if user not in sitting:
+        raise UsageError(
+            f"nobody called '{user}' sits at {node}",
+            hint="one of: " + ", ".join([*sitting, "root"]),
+        )
+    return f"/home/{user}"

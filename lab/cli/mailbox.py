@@ -60,11 +60,19 @@ def command(lab_name: str, user: str, uid: int | None, folder: str, as_json: boo
             message.sender,
             message.subject,
             message.size,
-            " ".join(message.flags) or "new",
+            _flags(message.flags),
         )
         for message in found
     ]
-    click.echo(table(("folder", "uid", "lab time", "from", "subject", "bytes", "flags"), rows))
+    headers = ("folder", "uid", "lab time", "from", "subject", "bytes", "flags")
+    click.echo(table(headers, rows, {"from": 22, "subject": 22}))
+
+
+def _flags(flags: tuple[str, ...]) -> str:
+    r"""IMAP's system flags for people: `new` until \\Seen is set; \\Recent says nothing to them."""
+    words = ["read" if "\\Seen" in flags else "new"]
+    words += [flag.strip("\\").lower() for flag in flags if flag not in ("\\Seen", "\\Recent")]
+    return " ".join(words)
 
 
 def _published(message: Any) -> dict[str, Any]:

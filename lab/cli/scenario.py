@@ -60,13 +60,13 @@ def list_(as_json: bool) -> None:
         (
             one.name,
             titles[one.name],
-            " ".join(one.rows),
             format_duration(one.lab_seconds),
             format_duration(one.lab_seconds / one.time_scale) if one.time_scale else "",
         )
         for one in found
     ]
-    click.echo(table(("scenario", "story", "shows", "lab time", "real time"), rows))
+    headers = ("scenario", "story", "lab time", "real time")
+    click.echo(table(headers, rows, {"story": 34}))
 
 
 @command.command()
@@ -96,7 +96,7 @@ def show(name: str) -> None:
     metavar="S",
     help="Lab seconds in one real second. Default: the scenario's own.",
 )
-@click.option("--step", is_flag=True, help="Wait for Enter after each question and explanation.")
+@click.option("--step", is_flag=True, help="Wait for a key after each question and explanation.")
 @click.option("--evidence", is_flag=True, help="Say behind each line where it was seen.")
 @click.option(
     "--set",

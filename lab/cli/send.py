@@ -73,4 +73,4 @@ def command(
         emit_json({"message_id": sent.message_id, "queue_id": sent.queue_id})
         return
     click.echo(f"{sent.message_id} queued as {sent.queue_id} on {sent.server}")
-    note("lab queue shows it waiting; lab logs -f shows it travelling")
+    note("lab mailbox shows it when it has arrived, lab queue while it waits")

@@ -39,8 +39,6 @@ def command(lab_name: str, as_json: bool) -> None:
         links = [link for link in found["links"] if link["node"] == node["name"]]
         for index, (link, address) in enumerate(zip(links, node["addresses"], strict=True)):
             cable = f"{link['network']} {state(link['state'])}"
-            first = (
-                (node["name"], node["kind"], state(node["state"])) if not index else ("", "", "")
-            )
+            first = (node["name"], state(node["state"])) if not index else ("", "")
             rows.append((*first, address, cable, "" if index else node["hostname"]))
-    click.echo(table(("machine", "kind", "state", "address", "cable", "name"), rows))
+    click.echo(table(("machine", "state", "address", "cable", "name"), rows))

@@ -87,13 +87,24 @@ class Fabric:
             interface=interface.name,
             mac=mac_address(interface),
             address=str(interface.address),
-            routes=[(str(route.destination), str(route.via)) for route in routes],
+            # A route needs its gateway's network to be there: each comes with its own cable.
+            routes=[
+                (str(route.destination), str(route.via))
+                for route in routes
+                if route.via in interface.address.network
+            ],
         )
         return laid
 
     def link(self, port: str, *, up: bool) -> None:
         """Push the cable in at `port`, or pull it out."""
         self._call("link", port=port, up=up)
+
+    def deaf(self, asked: Sequence[tuple[int, Question]]) -> list[Question]:
+        """Those of the questions to which nothing listens; nobody is called to find out."""
+        wire = [(pid, *question.ask) for pid, question in asked]
+        heard: list[bool] = self._call("listening", questions=wire)
+        return [question for (_, question), ok in zip(asked, heard, strict=True) if not ok]
 
     def answering(
         self, asked: Sequence[tuple[int, Question]], seconds: float

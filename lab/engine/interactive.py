@@ -14,13 +14,17 @@ from typing import Any
 from lab.engine.exec import STDERR, Exec
 
 
-def attach_terminal(container: str, argv: Sequence[str], user: str) -> int:
+def attach_terminal(
+    container: str, argv: Sequence[str], user: str, workdir: str | None = None
+) -> int:
     """Run a program as if this terminal were the node's own; its exit status."""
     import termios
     import tty
 
     terminal = {"TERM": os.environ.get("TERM", "xterm")}
-    with Exec(container, argv, user=user, environment=terminal, tty=True) as program:
+    with Exec(
+        container, argv, user=user, environment=terminal, workdir=workdir, tty=True
+    ) as program:
 
         def resize(*_: Any) -> None:
             size = shutil.get_terminal_size()
@@ -42,9 +46,9 @@ def attach_terminal(container: str, argv: Sequence[str], user: str) -> int:
         return program.status()
 
 
-def pass_through(container: str, argv: Sequence[str], user: str) -> int:
+def pass_through(container: str, argv: Sequence[str], user: str, workdir: str | None = None) -> int:
     """Run a program with our stdin, stdout and stderr, byte for byte; its exit status."""
-    with Exec(container, argv, user=user) as program:
+    with Exec(container, argv, user=user, workdir=workdir) as program:
         _feed(program, sys.stdin.fileno())
         for stream, data in program.frames():
             _write_all(2 if stream == STDERR else 1, data)

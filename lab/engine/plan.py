@@ -13,7 +13,7 @@ from functools import cached_property
 from lab.engine.capabilities import CAPABILITIES
 from lab.services import File, Question, Site, service
 from lab.topology.addressing import Interface, Route, assign
-from lab.topology.model import Pc, Topology
+from lab.topology.model import MailServer, Topology
 
 FABRIC = "fabric"
 
@@ -106,22 +106,26 @@ class Plan:
     def readiness(self) -> tuple[tuple[str, Question], ...]:
         """What must be answered before the lab is ready, each with the node to ask from.
 
-        Asked from a PC on another network where there is one, so that the answer has crossed
-        the wires and the router.
+        Each is asked by who would ask it in earnest: port 25 and the name server by another mail
+        server, the rest by a PC of the server's own people. A capture that sees the lab come up
+        sees no call that the picture says never happens.
         """
         return tuple(
-            (self._vantage(node), question)
+            (self._asker(node, question), question)
             for node in self.topology.nodes
             for question in self.health(node)
         )
 
-    def _vantage(self, node: str) -> str:
-        here = {interface.network for interface in self.site.addressing.interfaces[node]}
-        pcs = [name for name, other in self.topology.nodes.items() if isinstance(other, Pc)]
-        for pc in pcs:
-            if self.site.addressing.interfaces[pc][0].network not in here:
-                return pc
-        return next(iter(pcs), node)
+    def _asker(self, node: str, question: Question) -> str:
+        nodes = self.topology.nodes
+        servers = [name for name in self.site.of_kind("mail-server") if name != node]
+        pcs = list(self.site.of_kind("pc"))
+        machine = nodes[node]
+        if isinstance(machine, MailServer) and question.what != "port 25":
+            own = {f"{login}@{machine.domain}" for login in machine.users}
+            pcs.sort(key=lambda pc: own.isdisjoint(getattr(nodes[pc], "users", ())))
+            return next(iter(pcs + servers), node)
+        return next(iter(servers + pcs), node)
 
 
 def plan(

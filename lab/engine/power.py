@@ -46,17 +46,16 @@ def off(lab: Lab, node: str) -> None:
 def on(lab: Lab, node: str) -> None:
     """Give `node` its power back, plug it in, and wait until its services answer.
 
-    Raises NodeFailed, with its last output, if they do not.
+    They are asked from the machine itself: nothing of it is on the wire. Raises NodeFailed, with
+    the node's last output, if they do not.
     """
     containers.start(lab.container(node), node)
-    asked = [
-        (lab.process(vantage if vantage != node else node), question)
-        for vantage, question in lab.plan.readiness()
-        if question.node == node
-    ]
+    process = lab.process(node)
     with lab.fabric() as fabric:
         lab.plug(fabric, node)
-        silent = fabric.answering(asked, BOOT_SECONDS)
+        silent = fabric.answering(
+            [(process, question) for question in lab.plan.health(node)], BOOT_SECONDS
+        )
     if silent:
         question, error = silent[0]
         raise NodeFailed(

@@ -1,4 +1,7 @@
-"""How a lab is: each node asked whether its services answer, each cable looked at."""
+"""How a lab is: whether each node's services listen, and each cable is in.
+
+Looking leaves no trace: no service is called, so none logs a visitor, and no capture sees one.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,14 @@ if TYPE_CHECKING:
     from lab.engine.containers import Container
     from lab.engine.lab import Lab
 
-ASK_SECONDS = 0.5
 STARTING_SECONDS = 10  # how long after its start a silent node may still be on its way
 
 
 def status(lab: Lab) -> dict[str, Any]:
     """The lab as `lab status --json` prints it.
 
-    A node is `ready` (running, and its services answer on the machine itself), `starting`,
-    `off` (not running) or `broken` (running or frozen, and silent).
+    A node is `ready` (running, and its services listen), `starting`, `off` (not running) or
+    `broken` (frozen, or running without its services).
     """
     found = {container.node: container for container in containers.find(lab.name)}
     running = {
@@ -41,7 +43,7 @@ def status(lab: Lab) -> dict[str, Any]:
         ]
         with lab.fabric() as fabric:
             ports = fabric.interfaces()
-            silent = {question.node for question, _ in fabric.answering(asked, ASK_SECONDS)}
+            silent = {question.node for question in fabric.deaf(asked)}
     return {
         "lab": lab.name,
         "topology": lab.plan.topology.name,

@@ -135,6 +135,11 @@ class Listener:
                 with contextlib.suppress(OSError):
                     self._program.close_stdin()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopped
+
     def close(self) -> None:
         """Hang up without waiting for the rest."""
         self._program.close()
@@ -150,6 +155,8 @@ class Recording:
         self._stack = ExitStack()
         self.listeners: list[Listener] = []
         self._threads: list[threading.Thread] = []
+        self.ended_early: list[str] = []
+        """Where tcpdump ended though nobody told it to: what came after was not seen."""
 
     def __enter__(self) -> Recording:
         with ExitStack() as stack:
@@ -163,11 +170,12 @@ class Recording:
             self._stack = stack.pop_all()
         return self
 
-    @staticmethod
-    def _copy(listener: Listener, file: BinaryIO) -> None:
+    def _copy(self, listener: Listener, file: BinaryIO) -> None:
         for data in listener.chunks():
             file.write(data)
             file.flush()
+        if not listener.stopped:
+            self.ended_early.append(listener.port.name)
 
     def __exit__(
         self,

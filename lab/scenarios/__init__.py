@@ -93,6 +93,8 @@ def names() -> list[str]:
 def load(name: str) -> Scenario:
     """The scenario called `name`, or in the file `name`. Raises UsageError if there is none."""
     file = Path(name) if name.endswith(".py") else FOLDER / f"{name.replace('-', '_')}.py"
+    if not file.is_file() and name.endswith(".py"):
+        raise UsageError("there is no such file", where=name, hint="lab scenario list")
     if not file.is_file():
         from difflib import get_close_matches
 

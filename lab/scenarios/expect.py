@@ -99,20 +99,26 @@ class MessageExpectation:
         )
 
     def called_in_vain(self, attempts: list[Attempt]) -> None:
-        """Each failed attempt was a call that nobody answered, seen on the sender's wire."""
+        """Each failed attempt was a call that nobody answered, seen on the sender's wire.
+
+        Answered means: before the caller gave up. A router may hold a SYN for a machine that is
+        off, and deliver it when that has come back.
+        """
         stage, message = self._stage, self._message
-        calls = [
-            one
-            for one in self._calls(after=attempts[0].began - 1)
-            if one.dialogue.opened.time <= attempts[-1].line.time
-        ]
-        states = [one.dialogue.state for one in calls]
+        vain: list[Connection] = []
+        answered: list[Connection] = []
+        for call in self._calls(after=attempts[0].began - 1):
+            stream = call.dialogue.stream
+            ended = [one.line.time for one in attempts if stream.opened.time <= one.line.time]
+            if ended:
+                late = stream.accepted is None or stream.accepted.time > ended[0]
+                (vain if late else answered).append(call)
         stage.check(
             "unanswered",
             f"{len(attempts)} calls from {message.server} to port 25, none answered",
-            f"{len(calls)} calls: {', '.join(dict.fromkeys(states))}",
-            len(calls) == len(attempts) and not any(one.dialogue.stream.connected for one in calls),
-            [one.syn for one in calls],
+            f"{len(vain)} calls without an answer, {len(answered)} with one",
+            len(vain) == len(attempts) and not answered,
+            [one.syn for one in vain + answered],
         )
 
     def submitted(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,12 +63,14 @@ class Person:
     def send(self, to: Person | str, subject: str, body: str = "") -> Message:
         """Write to `to` and hand the message to one's own mail server."""
         recipient = to.address if isinstance(to, Person) else to
+        began = time.time()
         sent = self._agent.send(recipient, subject, body or f"{subject}\n")
         self._stage.log.add(
             "action",
             f'{self.name} writes "{subject}" to {recipient}; {self.server} queues it as '
             f"{sent.queue_id}",
             node=self.seat,
+            when=began,
             data={"from": self.address, "to": [recipient], "subject": subject},
             refs=Refs(message_id=sent.message_id, queue_id=sent.queue_id),
         )

@@ -20,7 +20,7 @@ from lab.events import EventLog, Refs
 from lab.faults import Fault
 from lab.observe import maillog
 from lab.observe.capture import Port, Recording, ports
-from lab.observe.maillog import Attempt, LogLine
+from lab.observe.maillog import Attempt, LogLine, QueueEvent
 from lab.scenarios.batch import BatchExpectation
 from lab.scenarios.evidence import Evidence, Verdict
 from lab.scenarios.expect import MessageExpectation
@@ -139,6 +139,7 @@ class Stage:
         try:
             yield
         finally:
+            self._catch_up()
             fault.revert(self.lab)
             self.log.add("fault", fault.healed, node=fault.node, data={"on": False})
 
@@ -165,6 +166,11 @@ class Stage:
             self._audience.waiting("time passes")
             time.sleep(min(left, POLL_SECONDS))
 
+    def _catch_up(self) -> None:
+        """Put on record what the logs say, so that it is told before what follows from it."""
+        for node in self._logging_nodes():
+            self.look(node)
+
     # --- Observing -----------------------------------------------------------------------
 
     def look(self, node: str) -> list[LogLine]:
@@ -181,6 +187,16 @@ class Stage:
                 data={"line": line.number},
                 refs=Refs(queue_id=event.queue_id if event else None),
             )
+            if isinstance(event, QueueEvent) and event.what == "dsn":
+                said = line.text.rpartition(": sender ")[2].partition(":")[0]
+                self.log.add(
+                    "action",
+                    f"{node} writes to the sender of {event.queue_id}: {said}",
+                    node=node,
+                    when=line.time,
+                    data={"line": line.number},
+                    refs=Refs(queue_id=event.value),
+                )
             if attempt is not None and attempt.program.endswith("smtp"):
                 self._attempt_event(attempt)
         self._lines[node] = lines
@@ -210,6 +226,7 @@ class Stage:
 
     def queue(self, node: str) -> tuple[list[QueueEntry], Evidence]:
         """What is in the queue of `node` now, as an event."""
+        self._catch_up()
         entries = postfix.queue(self.lab, node)
         event = self.log.add(
             "queue",
@@ -223,6 +240,7 @@ class Stage:
         """What is in a mailbox now, as an event."""
         from lab.services.pc import server_of
 
+        self._catch_up()
         messages = dovecot.mailbox(self.lab, address)
         node = server_of(self.lab.plan.site, address)
         event = self.log.add(
@@ -265,7 +283,17 @@ class Stage:
     def check(
         self, id: str, expected: str, observed: str, ok: bool, evidence: list[Evidence]
     ) -> bool:
-        """Put a verdict on record; True if the expectation is met."""
+        """Put a verdict on record; True if the expectation is met.
+
+        Raises LabError if a capture has ended meanwhile: then nothing can be judged.
+        """
+        if self._recording.ended_early:
+            raise LabError(
+                f"the capture at {', '.join(self._recording.ended_early)} ended while the story "
+                "went on; what it did not see can't be judged",
+                hint="somebody ended tcpdump, or the fabric; run the scenario again",
+            )
+        self._catch_up()
         verdict = Verdict(id, expected, observed, ok, tuple(dict.fromkeys(evidence)))
         self.verdicts.append(verdict)
         self.log.add("verdict", f"{id}: {observed}", data=verdict.as_json())

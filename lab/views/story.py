@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ROLES = {"tell": ("", "default"), "predict": ("Predict", "cyan"), "explain": ("Why", "green")}
 _WIDTH = 100
+_SHOWN_ALIKE = 3  # lines about as many messages tell the story of twenty
 
 
 class Story:
@@ -40,6 +41,9 @@ class Story:
         self._evidence = evidence
         self._clock = LabClock(time.time(), 1)
         self._attempts: list[Event] = []
+        self._alike = ""  # what the lines last shown have in common, how many they were,
+        self._shown = 0
+        self._last_message: str | None = None  # and which message the last was about
         self._step = step
         self._status = self.console.status("") if self.console.is_terminal else None
 
@@ -58,7 +62,9 @@ class Story:
         """With `step`, wait for a key."""
         if self._step:
             self._still()
-            click.pause("  … press any key", err=self.console.file is sys.stderr)
+            self.console.print("  … press any key", style="dim")
+            if sys.stdin.isatty():
+                click.getchar()  # unlike click.pause, lets Ctrl-C through
 
     def waiting(self, what: str) -> None:
         """On a terminal, say what is waited for, and let the lab's clock run."""
@@ -80,18 +86,18 @@ class Story:
     def _run(self, event: Event) -> None:
         if "summary" not in event.data:
             return
-        rows = ", ".join(event.data["rows"])
         self.console.print()
         self.console.print(Rule(Text(event.summary, style="bold"), align="left"))
         self.console.print(Text(_flowing(event.data["summary"])))
         scale = event.data["time_scale"]
         self.console.print(
-            f"\nShows {rows}. One real second is {format_duration(scale)} of lab time; each line "
+            f"\nOne real second is {format_duration(scale)} of lab time; each line "
             "has lab time first, then real time.\n",
             style="dim",
         )
 
     def _narration(self, event: Event) -> None:
+        self._still_more()
         label, colour = _ROLES[event.data["role"]]
         text = _flowing(event.summary)
         if label:
@@ -105,8 +111,13 @@ class Story:
 
     def _line(self, event: Event, sign: str, colour: str, text: str) -> None:
         """A line of the story, with both clocks: lab time, then real time."""
-        clocks = f" {format_clock(event.lab_time)} {_real(event.time)} "
-        indent = " " * (len(clocks) + 2)
+        self._still_more()
+        lab_time, real_time = format_clock(event.lab_time), _real(event.time)
+        clocks = Text.assemble(f" {lab_time} ", (f"{real_time} ", "dim"))
+        self._indented(clocks, sign, colour, text)
+
+    def _indented(self, start: Text, sign: str, colour: str, text: str) -> None:
+        indent = " " * (len(start) + 2)
         body = textwrap.fill(
             text,
             self.console.width,
@@ -114,15 +125,33 @@ class Story:
             subsequent_indent=indent,
             break_on_hyphens=False,
         ).strip()
-        lab_time, _, real_time = clocks.strip().rpartition(" ")
-        self.console.print(
-            Text.assemble(
-                f" {lab_time} ", (f"{real_time} ", "dim"), (f"{sign} ", colour), (body, "default")
-            )
-        )
+        self.console.print(Text.assemble(start, (f"{sign} ", colour), body))
+
+    def _many(self, event: Event, alike: str) -> bool:
+        """Whether `event` is one of many alike about different messages, and need not be shown.
+
+        The first few of them are; how many more there were is said when something else happens.
+        """
+        same = alike == self._alike and event.refs.queue_id != self._last_message
+        self._last_message = event.refs.queue_id
+        if not same:
+            self._still_more()
+            self._alike, self._shown = alike, 0
+        self._shown += 1
+        return self._shown > _SHOWN_ALIKE and not self._evidence
+
+    def _still_more(self) -> None:
+        if self._shown > _SHOWN_ALIKE and not self._evidence:
+            more = self._shown - _SHOWN_ALIKE
+            self._indented(Text(" " * 19), "…", "dim", f"and {more} more like this")
+        self._alike, self._shown = "", 0
 
     def _action(self, event: Event) -> None:
-        self._line(event, "→", "cyan", event.summary)
+        alike, shown = f"{event.node} {event.data.get('from', event.seq)}", self._shown
+        if not self._many(event, alike):
+            shown = self._shown
+            self._line(event, "→", "cyan", event.summary)
+            self._alike, self._shown = alike, shown
 
     def _fault(self, event: Event) -> None:
         on = event.data["on"]
@@ -132,28 +161,40 @@ class Story:
         self._line(event, "·", "default", event.summary)
 
     def _mailbox(self, event: Event) -> None:
-        subjects = ", ".join(f'"{one["subject"]}"' for one in event.data["messages"])
+        found = [f'"{one["subject"]}"' for one in event.data["messages"]]
+        subjects = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
         self._line(event, "·", "default", event.summary + (f": {subjects}" if subjects else ""))
 
     def _queue(self, event: Event) -> None:
         self._line(event, "·", "default", event.summary)
-        for entry in event.data["entries"][:5]:
+        for entry in event.data["entries"][:3]:
             if entry["next_attempt"]:
                 left = self._clock.lab_time(entry["next_attempt"]) - event.lab_time
                 wait = f"; next try in {format_duration(max(0, left))}"
                 self._line(event, " ", "default", f"{entry['queue_id']} {entry['state']}{wait}")
 
     def _attempt(self, event: Event) -> None:
+        before = next(
+            (one for one in reversed(self._attempts) if one.refs.queue_id == event.refs.queue_id),
+            None,
+        )
         self._attempts.append(event)
-        sent = event.data["status"] == "sent"
+        status, reason = event.data["status"], event.data["reason"]
+        alike = f"{event.node} {status}"
+        if self._many(event, alike):
+            return
+        shown = self._shown
+        again = before is not None and before.data["reason"] == reason
         where = f"  [log {event.node}:{event.data['line']}]" if self._evidence else ""
+        sent = status == "sent"
         self._line(
             event,
             "✓" if sent else "✗",
             "green" if sent else "yellow",
             f"{event.node} tries {event.refs.queue_id} → {event.data['recipient']}: "
-            f"{event.data['status']} ({event.data['reason']}){where}",
+            f"{status} ({'as before' if again else reason}){where}",
         )
+        self._alike, self._shown = alike, shown
 
     def _dsn(self, event: Event) -> None:
         parts = event.data["parts"]
@@ -163,16 +204,20 @@ class Story:
             self.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
 
     def _verdict(self, event: Event) -> None:
+        """Without a clock: a verdict is about what came before it."""
+        self._still_more()
         ok = event.data["ok"]
         text = f"{event.data['id']}: {event.data['observed']}"
         if self._evidence:
             text += f"  [{summary(Evidence(**one) for one in event.data['evidence'])}]"
-        self._line(event, "✓" if ok else "✗", "bold green" if ok else "bold red", text)
+        sign, colour = ("✓", "bold green") if ok else ("✗", "bold red")
+        self._indented(Text(" "), sign, colour, text)
 
     def end(self, outcome: Outcome) -> None:
         """The closing tables: attempts, expectations, and where the record is."""
         self._still()
-        if len(self._attempts) > 1:
+        self._still_more()
+        if len(self._attempts) > len({one.refs.queue_id for one in self._attempts[:4]}) > 0:
             self.console.print()
             self.console.print(self._attempts_table())
         self.console.print()

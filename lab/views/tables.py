@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 
@@ -39,14 +40,31 @@ def state(word: str) -> str:
     return paint(word, STATE_COLOURS.get(word))
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table with lines on a terminal, without in a pipe; Korean is as wide as it is shown."""
-    from tabulate import tabulate
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    widths: Mapping[str, int] | None = None,
+) -> str:
+    """A table, with lines where a terminal is wide enough; Korean is as wide as it is shown.
 
-    style = "rounded_outline" if sys.stdout.isatty() else "simple"
-    return tabulate(
-        [["" if cell is None else cell for cell in row] for row in rows],
-        headers=[paint(header, bold=True) for header in headers],
-        tablefmt=style,
-        disable_numparse=True,
-    )
+    `widths` says after how many columns the text under a header goes on in the next line.
+    """
+    from tabulate import tabulate
+    from wcwidth import wcswidth
+
+    cells = [["" if cell is None else cell for cell in row] for row in rows]
+
+    def drawn(style: str) -> str:
+        return tabulate(
+            cells,
+            headers=[paint(header, bold=True) for header in headers],
+            tablefmt=style,
+            disable_numparse=True,
+            maxcolwidths=[widths.get(header) for header in headers] if widths else None,
+        )
+
+    if not sys.stdout.isatty():
+        return drawn("simple")
+    boxed = drawn("rounded_outline")
+    width = wcswidth(click.unstyle(boxed.partition("\n")[0]))
+    return boxed if width <= shutil.get_terminal_size().columns else drawn("simple")

@@ -131,12 +131,14 @@ def test_only_the_router_forwards_and_nobody_speaks_ipv6(textbook: Plan) -> None
         assert node.sysctls["net.ipv6.conf.default.disable_ipv6"] == "1"
 
 
-def test_readiness_is_asked_from_a_pc_on_another_network(textbook: Plan) -> None:
-    assert vantages(textbook) == {
-        "dns": {"sender-pc"},
-        "sender-mail": {"receiver-pc"},
-        "receiver-mail": {"sender-pc"},
-    }
+def test_each_question_is_asked_by_who_would_ask_it_in_earnest(textbook: Plan) -> None:
+    asked = {(question.node, question.what): by for by, question in textbook.readiness()}
+    assert asked["dns", "MX receiver.example"] == "sender-mail"
+    assert asked["receiver-mail", "port 25"] == "sender-mail"
+    assert asked["sender-mail", "port 25"] == "receiver-mail"
+    for port in (587, 110, 143):
+        assert asked["sender-mail", f"port {port}"] == "sender-pc"
+        assert asked["receiver-mail", f"port {port}"] == "receiver-pc"
 
 
 def test_readiness_asks_all_that_the_services_promise(textbook: Plan) -> None:
@@ -181,12 +183,14 @@ def test_two_routers_know_the_way_to_each_other(chain: Plan) -> None:
     assert chain.nodes["east"].sysctls["net.ipv4.ip_forward"] == "1"
 
 
-def test_without_a_pc_each_node_is_asked_from_itself(chain: Plan) -> None:
-    assert vantages(chain) == {node: {node} for node in ("dns", "mail-a", "mail-b")}
+def test_without_a_pc_the_servers_ask_each_other(chain: Plan) -> None:
+    assert vantages(chain) == {"dns": {"mail-a"}, "mail-a": {"mail-b"}, "mail-b": {"mail-a"}}
 
 
-def test_where_the_only_pc_is_on_the_same_wire_it_asks_all_the_same() -> None:
+def test_a_pc_of_nobody_asks_where_there_is_no_other() -> None:
     with_pc = TWO_ROUTERS + "  pc: {kind: pc, network: left}\n"
     assert vantages(plan(parse(with_pc.encode(), "chain.yaml"), "lab")) == {
-        node: {"pc"} for node in ("dns", "mail-a", "mail-b")
+        "dns": {"mail-a"},
+        "mail-a": {"mail-b", "pc"},
+        "mail-b": {"mail-a", "pc"},
     }
