@@ -16,6 +16,7 @@ help: ## List these targets
 
 lab-up: $(VENV)/lab ## Put the lab up, ready to use (TOPOLOGY=textbook); installs what is missing
 	@$(LAB) up --fix $(TOPOLOGY)
+	@echo "next: . $(VENV)/bin/activate, then: lab status, lab scenario list, lab --help" >&2
 
 lab-down: $(VENV)/lab ## Take it down; nothing is left
 	@$(LAB) down

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli import _complete
-from lab.cli._output import emit_json, fix_option, json_option
+from lab.cli._output import emit_json, fix_option, json_option, note
 
 if TYPE_CHECKING:
     from lab.scenarios import Scenario
@@ -137,16 +137,23 @@ def run(
     from lab.engine.lab import Lab
     from lab.prepare import engine_ready
     from lab.scenarios import load, runner
+    from lab.scenarios.narration import Narration
     from lab.views.story import Story
 
     if fix:
         engine_ready()
     scenario = load(name)
     parameters = _parameters(scenario, settings)
+    Narration(scenario.narration).need(scenario.keys())
     file = sys.stderr if as_json else sys.stdout
     stage = nullcontext(Lab.attach(lab_name)) if here else runner.own_lab(scenario, time_scale)
     with Story(file, evidence=evidence, step=step) as story:
         with stage as lab:
+            if here and scenario.time_scale not in (None, lab.clock.scale):
+                note(
+                    f"lab '{lab_name}' runs at time scale {lab.clock.scale:g}; "
+                    f"a lab of the scenario's own would at {scenario.time_scale:g}"
+                )
             outcome = runner.run(
                 scenario, lab, parameters=parameters, audience=story, follow=story.follow
             )

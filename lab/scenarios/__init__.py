@@ -13,8 +13,10 @@ A scenario is a function that is given a stage (lab.scenarios.stage) and acts on
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +43,20 @@ class Scenario:
     schedule: Mapping[str, str]
     narration: Path
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def keys(self) -> list[str]:
+        """The keys of the narration that it tells, as far as they stand in it as they are."""
+        tree = ast.parse(textwrap.dedent(self.source()))
+        return [
+            node.args[0].value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("tell", "predict", "explain")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and isinstance(node.args[0].value, str)
+        ]
 
     def source(self) -> str:
         """The scenario itself, as it is written."""

@@ -6,6 +6,7 @@ braces ({server}), which the scenario gives when it tells it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab.errors import UsageError
@@ -22,6 +23,16 @@ class Narration:
             self._texts = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
             raise UsageError(f"can't read the narration: {error}", where=str(path)) from error
+
+    def need(self, keys: Iterable[str]) -> None:
+        """Raises UsageError naming those of `keys` that there are no texts for."""
+        missing = [key for key in ("title", "summary", *keys) if key not in self._texts]
+        if missing:
+            raise UsageError(
+                f"the narration has no {', '.join(map(repr, missing))}",
+                where=str(self._path),
+                hint="add the text under that key",
+            )
 
     @property
     def title(self) -> str:

@@ -198,6 +198,15 @@ def test_every_piece_of_evidence_can_be_looked_up(play: Play) -> None:
                 assert events[place["event"]]["node"] == place["node"]
 
 
+def test_a_story_without_its_words_does_not_begin(play: Play, tmp_path: Path) -> None:
+    (tmp_path / "story.py").write_text(STORY.format(act='stage.explain("moral")'))
+    (tmp_path / "story.yaml").write_text("title: A story\n")
+    run = play("./story.py")
+    assert run.status == 2
+    assert "story.yaml: the narration has no 'summary', 'moral'" in run.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 STORY = """
 from lab.faults.cable import cable_pulled
 from lab.scenarios import scenario
@@ -220,7 +229,7 @@ def story(stage: Stage) -> None:
             "without any evidence",
         ),
         ('stage.person("zoe")', 2, "nobody here is called 'zoe'"),
-        ('stage.tell("nothing")', 2, "the narration has no 'nothing'"),
+        ('stage.tell("no" + "thing")', 2, "the narration has no 'nothing'"),
     ],
 )
 def test_a_story_that_goes_wrong_says_so_and_leaves_no_lab(
