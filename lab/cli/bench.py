@@ -61,3 +61,48 @@ def up(topology: str, rounds: int, as_json: bool) -> None:
     click.echo(
         f"\n{rounds} rounds; {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     )
+
+
+@command.command()
+@click.option("--megabytes", "-m", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--rounds", "-n", type=click.IntRange(min=1), default=3, show_default=True)
+@json_option
+def decode(megabytes: int, rounds: int, as_json: bool) -> None:
+    """Time the reading of an SMTP capture, stage by stage, beside tshark if it is installed.
+
+    Each stage includes those before it. Packets per second of processor time, the best of all
+    rounds, and the peak memory of the process.
+    """
+    from lab.observe.bench import bench_decode
+
+    speeds = bench_decode(megabytes * 1_000_000, rounds, note)
+    if as_json:
+        emit_json(
+            [
+                {
+                    "stage": one.stage,
+                    "packets": one.packets,
+                    "processor_seconds": one.seconds,
+                    "packets_per_second": round(one.rate),
+                    "peak_bytes": one.peak_bytes,
+                }
+                for one in speeds
+            ]
+        )
+        return
+    from lab.views.tables import table
+
+    theirs = {one.stage: one.rate for one in speeds}.get("tshark")
+    rows = [
+        (
+            one.stage,
+            f"{one.rate:,.0f}",
+            f"{one.rate / theirs:.1f}" if theirs else "",
+            f"{one.peak_bytes / 1e6:.0f}",
+        )
+        for one in speeds
+    ]
+    click.echo(table(("stage", "packets/s", "× tshark", "MB at most"), rows))
+    if not theirs:
+        note("tshark is not installed: nothing to compare with")
+    click.echo(f"\n{speeds[0].packets:,} packets, {megabytes} MB; {rounds} rounds")

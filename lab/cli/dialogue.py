@@ -1,157 +1,211 @@
-"""`lab dialogue`: what client and server said to each other, read from a capture."""
+"""`lab dialogue`: what client and server said to each other, from a capture or as they say it."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+import json
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+from click.shell_completion import CompletionItem
 
+from lab.cli import _complete
 from lab.cli._output import emit_json, json_option, note
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from lab.observe.dialogue import Dialogue, Turn
-
-_FOLD = 6  # lines of a message shown unless --raw
-_INDENT = " " * 19
-# All that could make a terminal do something; tabs and what the message's language needs stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+    from lab.observe.dialogue import Dialogue
+    from lab.observe.pcap import Frame
 
 
-@click.command(short_help="Read the SMTP conversations in a capture")
-@click.argument("capture", metavar="PCAP", type=click.File("rb"))
-@click.option("--stream", type=int, metavar="N", help="Only connection N (Wireshark's tcp.stream).")
+def _sources(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """A file, or with --follow a place in the lab."""
+    if context.params.get("follow"):
+        return _complete.places(context, parameter, incomplete)
+    return [CompletionItem(incomplete, type="file")]
+
+
+@click.command(short_help="What client and server say to each other, from packets")
+@click.argument(
+    "sources", nargs=-1, required=True, metavar="PCAP|PLACE...", shell_complete=_sources
+)
+@click.option("--follow", "-f", is_flag=True, help="Listen in the lab at these machines, networks.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    metavar="NAME[=PORT]",
+    help="Only this one: smtp, lmtp, pop3, imap, http, dns, tls; =PORT reads that port as it.",
+)
+@click.option(
+    "--stream", metavar="N", help="Only connection N (tcp.stream in Wireshark), or udp:N."
+)
 @click.option("--raw", is_flag=True, help="Show messages in full instead of their first lines.")
 @json_option
-def command(capture: Any, stream: int | None, raw: bool, as_json: bool) -> None:
-    """Show the SMTP dialogues in a capture: who called whom, what was said, how it ended.
+@click.pass_obj
+def command(
+    lab_name: str,
+    sources: tuple[str, ...],
+    follow: bool,
+    protocols: tuple[str, ...],
+    stream: str | None,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Show dialogues: who called whom, what was said, what TCP did, how it ended.
 
-    Each line has the seconds since the connection's first packet and the frame's number, as
-    Wireshark shows it. PCAP is a pcap or pcapng file, or - for standard input.
+    Read are SMTP, LMTP, POP3, IMAP, HTTP and DNS; of TLS, that it is there. Each line has the
+    seconds since the connection's first packet and the frame's number, as Wireshark shows it.
+    PCAP is a pcap or pcapng file, or - for standard input.
+
+    With --follow the arguments are machines and networks of the running lab, and each thing said
+    is printed when it is complete, until Ctrl-C; --json then prints one object a line.
 
     \b
     Example:
       lab dialogue mail.pcap
       lab dialogue mail.pcap --stream 2 --raw
-      lab capture receiver-mail | lab dialogue -
+      lab dialogue mail.pcap --protocol imap=1143
+      lab dialogue --follow receiver-mail --protocol smtp --protocol dns
+      lab capture receiver-mail -w - | lab dialogue -
     """
+    from lab.observe.dialogue import PORTS
+    from lab.observe.protocols import chosen
+
+    ports = chosen(protocols) if protocols else PORTS
+    wanted = _numbered(stream)
+    if follow:
+        with ExitStack() as stack:
+            _follow(_heard(lab_name, sources, stack), ports, wanted, raw=raw, as_json=as_json)
+        return
+    if len(sources) > 1:
+        raise click.UsageError("one capture at a time (or did you mean --follow?)")
+    _read(sources[0], ports, wanted, raw=raw, as_json=as_json)
+
+
+def _numbered(stream: str | None) -> tuple[str, int] | None:
+    """Transport and number in `7`, `tcp:7` or `udp:7`."""
+    if stream is None:
+        return None
+    transport, _, number = stream.rpartition(":")
+    if transport not in ("", "tcp", "udp") or not (number.isascii() and number.isdigit()):
+        raise UsageError(f"'{stream}' is no stream", hint="write it like 7, or udp:7")
+    return transport or "tcp", int(number)
+
+
+def _known_as(dialogue: Dialogue) -> tuple[str, int]:
+    return dialogue.stream.transport, dialogue.stream.number
+
+
+def _read(
+    source: str,
+    ports: Mapping[int, str],
+    wanted: tuple[str, int] | None,
+    *,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Everything in a capture, a dialogue after the other."""
     from lab.observe.dialogue import dialogues
 
-    name = getattr(capture, "name", "<stdin>")
-    found = dialogues(capture, on_cut=lambda cut: note(f"lab: {cut}"))
-    if stream is not None:
-        numbers = [str(dialogue.stream.number) for dialogue in found]
-        found = [dialogue for dialogue in found if dialogue.stream.number == stream]
+    with ExitStack() as stack:
+        found = dialogues(_opened(source, stack), ports, on_cut=lambda cut: note(f"lab: {cut}"))
+    name = "<stdin>" if source == "-" else source
+    if wanted is not None:
+        known = [_known_as(dialogue) for dialogue in found]
+        found = [dialogue for dialogue in found if _known_as(dialogue) == wanted]
         if not found:
+            numbers = [str(n) if kind == "tcp" else f"{kind}:{n}" for kind, n in known]
+            which = str(wanted[1]) if wanted[0] == "tcp" else f"{wanted[0]}:{wanted[1]}"
             raise UsageError(
-                f"there is no SMTP connection {stream} in {name}",
+                f"there is no connection {which} to be read in {name}",
                 hint=f"it has: {', '.join(numbers)}" if numbers else "it has none at all",
             )
     if as_json:
         emit_json([dialogue.as_json() for dialogue in found])
         return
     if not found:
-        note(f"no SMTP connection was tried in {name} (ports 25, 465 and 587)")
-    from rich.console import Console
+        listed = ", ".join(map(str, sorted(ports)))
+        note(f"no connection was tried in {name} to any of the ports {listed}")
+    from lab.views.dialogue import Printer
 
-    console = Console(highlight=False, soft_wrap=True)
-    for index, dialogue in enumerate(found):
-        if index:
-            console.print()
-        _show(console, dialogue, raw=raw)
-
-
-def _show(console: Console, dialogue: Dialogue, *, raw: bool) -> None:
-    from rich.text import Text
-
-    stream = dialogue.stream
-    good = dialogue.state.startswith(("closed", "open"))
-    console.print(
-        Text(f"#{stream.number}  {stream.client} → {stream.server}", style="bold"),
-        Text(f" {_moment(dialogue.opened.time)}, frame {dialogue.opened.frame}: "),
-        Text(dialogue.state, style="green" if good else "red"),
-        sep="",
-    )
-    start = dialogue.opened.time
-    if len(stream.syns) > 1:
-        times = ", ".join(f"{syn.time - start:+.3f}" for syn in stream.syns)
-        console.print(Text(f"{_INDENT}called {len(stream.syns)} times: {times}", style="dim"))
-    for complaint in stream.complaints:
-        line = _head(complaint.mark.time - start, complaint.mark.frame)
-        line.append(f"ICMP from {complaint.by}: {complaint.reason}", style="red")
-        console.print(line)
-    for turn in dialogue.turns:
-        _show_turn(console, turn, start, raw=raw)
+    printer = Printer(raw=raw)
+    for dialogue in found:
+        printer.whole(dialogue)
 
 
-def _show_turn(console: Console, turn: Turn, start: float, *, raw: bool) -> None:
-    from rich.text import Text
-
-    who, style = ("C: ", "cyan") if turn.side == "client" else ("S: ", "yellow")
-    failed = turn.code is not None and turn.code >= 400
-    head = _head(turn.time - start, turn.frame).append(who, style="bold " + style)
-    body, rest = _body(turn, raw=raw)
-    console.print(head.append(body[0], style="red" if failed else ""))
-    for line in body[1:]:
-        console.print(Text(f"{_INDENT}   {line}".rstrip(), style="red" if failed else ""))
-    if rest:
-        console.print(Text(f"{_INDENT}   {rest}", style="dim"))
-
-
-def _body(turn: Turn, *, raw: bool) -> tuple[list[str], str]:
-    """The lines of a turn, and what is to be said of it."""
-    remark = "" if turn.complete else "(cut off here)"
-    if turn.kind == "lost":
-        return [f"({turn.size} octets are missing in the capture)"], ""
-    if turn.kind == "encrypted":
-        return [f"(encrypted from here on: {turn.size} octets)"], ""
-    lines = turn.data.decode("utf-8", "backslashreplace").split("\n")
-    lines = [_CONTROL.sub("·", line.removesuffix("\r")) for line in lines]
-    if len(lines) > 1 and not lines[-1]:
-        lines.pop()
-    if turn.kind == "content":
-        how = "complete" if turn.complete else "cut off"
-        head = [f"({turn.size} octets of message, {how} in frame {turn.last_frame})"]
-        left = 0 if raw else len(lines) - _FOLD
-        if left > 1:
-            return head + lines[:_FOLD], f"… {left} more lines (--raw shows them)"
-        return head + lines, ""
-    if (secret := _decoded(turn)) is not None:
-        remark = f"(base64 for: {_CONTROL.sub('·', secret)}) {remark}".rstrip()
-    return lines, remark
-
-
-def _decoded(turn: Turn) -> str | None:
-    """What an AUTH exchange says in plain words: base64 hides nothing, which is the lesson."""
-    words = (turn.argument or "").split()
-    if turn.kind == "auth" and words:
-        encoded = words[0]
-    elif turn.command == "AUTH" and len(words) == 2:
-        encoded = words[1]
-    elif turn.code == 334 and turn.text:
-        encoded = turn.text
-    else:
-        return None
+def _opened(source: str, stack: ExitStack) -> BinaryIO:
+    if source == "-":
+        return sys.stdin.buffer
     try:
-        return base64.b64decode(encoded, validate=True).decode("utf-8").replace("\0", " ").strip()
-    except (binascii.Error, ValueError):
-        return None
+        return stack.enter_context(open(source, "rb"))  # noqa: PTH123
+    except OSError as error:
+        hint = "to listen in the lab: lab dialogue --follow " + source
+        raise UsageError(f"can't read: {error.strerror}", where=source, hint=hint) from error
 
 
-def _head(seconds: float, frame: int) -> Any:
-    from rich.text import Text
+def _heard(lab_name: str, targets: tuple[str, ...], stack: ExitStack) -> Iterator[Frame]:
+    """The frames that pass the places named, as they pass, until Ctrl-C."""
+    import os
+    import signal
+    import threading
 
-    return Text(f"{seconds:+10.3f} {frame:>6}  ", style="dim").append("", style="")
+    from lab.engine.lab import Lab
+    from lab.observe import capture
+    from lab.observe.pcap import read_frames
+
+    lab = Lab.attach(lab_name)
+    listeners = []
+    for port in capture.ports(lab, targets):
+        listeners.append(capture.Listener(lab, port))
+        stack.callback(listeners[-1].close)
+    receiver, sender = os.pipe()
+    source = stack.enter_context(os.fdopen(receiver, "rb"))
+
+    def pump() -> None:
+        with os.fdopen(sender, "wb") as sink:
+            capture.merged(listeners, sink)
+
+    def stop(*_: Any) -> None:
+        for listener in listeners:
+            listener.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    threading.Thread(target=pump, daemon=True).start()
+    note("listening at " + ", ".join(one.port.name for one in listeners) + " (Ctrl-C to stop)")
+    return read_frames(source, on_cut=lambda cut: None)
 
 
-def _moment(epoch: float) -> str:
+def _follow(
+    frames: Iterable[Frame],
+    ports: Mapping[int, str],
+    wanted: tuple[str, int] | None,
+    *,
+    raw: bool,
+    as_json: bool,
+) -> None:
+    """Each turn when it is complete, and each thing that happens to a connection."""
+    from lab.observe.dialogue import listen
+    from lab.views.dialogue import Printer
+
+    printer = Printer(raw=raw)
     try:
-        return datetime.fromtimestamp(epoch).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return f"{epoch:.0f} s"
+        for dialogue, turn in listen(frames, ports):
+            if wanted not in (None, _known_as(dialogue)):
+                continue
+            if as_json:
+                what = turn.as_json() if turn else {"state": dialogue.state}
+                click.echo(json.dumps({**dialogue.address(), **what}, ensure_ascii=False))
+                sys.stdout.flush()
+            else:
+                printer.live(dialogue, turn)
+                if dialogue.over and turn is None:
+                    printer.over(dialogue)
+    except BrokenPipeError:
+        return  # whoever read along has seen enough

@@ -1,24 +1,27 @@
-"""What client and server said to each other over SMTP, read back from the packets.
+"""What client and server said to each other, read back from the packets.
 
-`lab.observe.tcp` makes streams of the packets, `lab.observe.smtp` reads what is said in them,
-`lab.observe.turns` is what comes out.
+`lab.observe.tcp` and `udp` make streams of the packets, the readers in `lab.observe.protocols`
+find out what is said in them, `lab.observe.turns` is what comes out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from lab.observe.packets import Tcp, decode
 from lab.observe.pcap import CaptureCut, Frame, read_frames
-from lab.observe.smtp import Smtp
-from lab.observe.tcp import Stream, follow
+from lab.observe.protocols import PORTS, READERS, Reads
+from lab.observe.tcp import Step, Stream, Tracker, follow
+from lab.observe.tls import begins_with_hello
 from lab.observe.turns import Dialogue, Transaction, Turn, TurnKind
+from lab.observe.udp import Flows
 
 __all__ = [
+    "PORTS",
     "SMTP_PORTS",
     "Dialogue",
-    "Smtp",
     "Source",
     "Transaction",
     "Turn",
@@ -29,37 +32,59 @@ __all__ = [
 ]
 
 SMTP_PORTS = frozenset({25, 465, 587})
+# Ports, read as what is expected there (SMTP where nothing is), or told what to read as.
+Ports: TypeAlias = Iterable[int] | Mapping[int, str]
 
 
-def listen(
-    frames: Iterable[Frame], ports: Iterable[int] = SMTP_PORTS
-) -> Iterator[tuple[Dialogue, Turn | None]]:
+def listen(frames: Iterable[Frame], ports: Ports = PORTS) -> Iterator[tuple[Dialogue, Turn | None]]:
     """Each turn as soon as it is complete, with its dialogue.
 
     A None in a turn's place says that the connection itself changed (called, accepted, closed,
-    reset, declared unreachable, over). `ports` are the servers' ports to listen to. Raises what
-    `frames` raises.
+    reset, declared unreachable, over). `ports` are the servers' ports to listen to; unless they
+    are given, whoever begins with TLS is heard too. Nothing is kept of a connection that is over.
+    Raises what `frames` raises.
     """
-    wanted = frozenset(ports)
-    readers: dict[int, tuple[Dialogue, Smtp]] = {}
-    for step in follow(frames):
-        number = step.stream.number
-        if number not in readers:
-            if step.stream.server.port not in wanted:
+    wanted = ports if isinstance(ports, Mapping) else {p: PORTS.get(p, "smtp") for p in ports}
+    readers: dict[Stream, tuple[Dialogue, Reads]] = {}
+    for step in _steps(frames):
+        stream, kind, _, _, _, data, _, _ = step
+        known = readers.get(stream)
+        if known is None:
+            protocol = wanted.get(stream.server.port)
+            if ports is PORTS and protocol is None and begins_with_hello(data):
+                protocol = "tls"
+            if protocol is None or (stream.transport == "udp") > (protocol == "dns"):
                 continue
-            dialogue = Dialogue(step.stream)
-            readers[number] = dialogue, Smtp(dialogue)
-        dialogue, reader = readers[number]
+            dialogue = Dialogue(stream)
+            known = readers[stream] = dialogue, READERS[protocol](dialogue)
+        dialogue, reader = known
         told = len(dialogue.turns)
-        if step.kind == "data" or step.kind == "lost":
+        if kind == "data" or kind == "lost":
             reader.feed(step)
-        elif step.kind == "over":
+        elif kind == "over":
             reader.finish()
-            del readers[number]
-        for turn in dialogue.turns[told:]:
-            yield dialogue, turn
-        if step.kind != "data" and step.kind != "lost":
+            dialogue.over = True
+            del readers[stream]
+        if len(dialogue.turns) > told:
+            for turn in dialogue.turns[told:]:
+                yield dialogue, turn
+        if kind != "data" and kind != "lost":
             yield dialogue, None
+
+
+def _steps(frames: Iterable[Frame]) -> Iterator[Step]:
+    """What happens to TCP connections and UDP flows."""
+    tracker, flows = Tracker(), Flows()
+    follow_tcp, follow_udp = tracker.feed, flows.feed
+    for frame in frames:
+        packet = decode(frame)
+        steps = follow_tcp(packet)
+        if steps:
+            yield from steps
+        elif not isinstance(packet, Tcp):
+            yield from follow_udp(packet)
+    yield from tracker.finish()
+    yield from flows.finish()
 
 
 Source: TypeAlias = str | Path | BinaryIO
@@ -79,19 +104,17 @@ def _tolerate(cut: CaptureCut) -> None:
 
 def dialogues(
     source: Source,
-    ports: Iterable[int] = SMTP_PORTS,
+    ports: Ports = PORTS,
     on_cut: Callable[[CaptureCut], None] = _tolerate,
 ) -> list[Dialogue]:
-    """Every connection to `ports` in a capture, failed attempts too, in order of stream number.
+    """Every connection to `ports` in a capture, failed attempts too, in order of first appearance.
 
     `source` is a path or an open capture. A capture that ends within a record is read up to there
     and `on_cut` is told. Raises CaptureError for what is no capture, OSError for what can't be
     opened.
     """
-    found: dict[int, Dialogue] = {}
-    for dialogue, _ in listen(_frames(source, on_cut), ports):
-        found.setdefault(dialogue.stream.number, dialogue)
-    return [found[number] for number in sorted(found)]
+    found = {id(dialogue): dialogue for dialogue, _ in listen(_frames(source, on_cut), ports)}
+    return sorted(found.values(), key=lambda dialogue: dialogue.opened.frame)
 
 
 def attempts(

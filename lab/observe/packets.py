@@ -8,7 +8,7 @@ sequence numbers integers, payloads the octets that were captured.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from socket import AF_INET, AF_INET6, inet_ntop
 from struct import Struct, error
 from typing import NamedTuple, TypeAlias
@@ -28,6 +28,9 @@ _ipv4_header = Struct(">BxHxxHBBxx4s4s").unpack_from
 _ipv6_header = Struct(">B3xHBB16s16s").unpack_from
 _tcp_header = Struct(">HHIIBBH").unpack_from
 _arp_packet = Struct(">HHBBH6s4s6s4s").unpack_from
+# Nearly every frame: Ethernet, IPv4 and TCP at once, neither tagged nor with IP options.
+_plain = Struct(">12xHBxHxxHBBxx4s4sHHIIBBH").unpack_from
+_PLAIN_SIZE = 54
 
 _REASONS = {
     (4, 3, 0): "network unreachable",
@@ -140,15 +143,48 @@ _tcp: Callable[[tuple[Frame, str, str, int, int, int, int, int, int, int, int, b
 )
 
 
-@lru_cache(maxsize=65536)
-def _address(packed: bytes) -> str:
-    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+class _Addresses(dict[bytes, str]):
+    """Addresses as text; remembers those it was asked for, up to a limit."""
+
+    def __missing__(self, packed: bytes) -> str:
+        if len(self) >= 65536:
+            self.clear()
+        text = inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+        self[packed] = text
+        return text
+
+
+_addresses = _Addresses()
 
 
 def decode(frame: Frame) -> Packet | None:
     """The packet in `frame`; None if it is of a kind the lab does not know, or malformed."""
+    _, _, linktype, _, data, _ = frame
+    if linktype == ETHERNET and len(data) >= _PLAIN_SIZE:
+        # fmt: off
+        (kind, first, total, fragment, ttl, protocol, src, dst,
+         sport, dport, seq, ack, offset, flags, window) = _plain(data)
+        # fmt: on
+        at, end = 34 + (offset >> 4) * 4, 14 + total
+        if (
+            kind == _IPV4
+            and first == 0x45
+            and protocol == _TCP
+            and not fragment & 0x3FFF
+            and 54 <= at <= end
+        ):
+            near, far, payload = _addresses[src], _addresses[dst], data[at:end]
+            size = end - at
+            return _tcp(
+                (frame, near, far, ttl, sport, dport, seq, ack, flags, window, size, payload)
+            )
+    return _decode(frame)
+
+
+def _decode(frame: Frame) -> Packet | None:
+    """Any frame."""
+    data, linktype = frame.data, frame.linktype
     try:
-        data, linktype = frame.data, frame.linktype
         if linktype == ETHERNET:
             at, kind = 14, _short(data, 12)[0]
         else:
@@ -189,7 +225,7 @@ def _ipv4(data: bytes, at: int) -> _Header:
     # A length of 0 is what the sender's own capture shows of a segment its card will cut up.
     end = at + total if total else len(data)
     more = fragment & 0x3FFF != 0
-    return _address(src), _address(dst), ttl, protocol, at + header, end, more
+    return _addresses[src], _addresses[dst], ttl, protocol, at + header, end, more
 
 
 def _ipv6(data: bytes, at: int) -> _Header:
@@ -211,7 +247,7 @@ def _ipv6(data: bytes, at: int) -> _Header:
             at += (data[at + 1] + 2) * 4
         else:
             at += (data[at + 1] + 1) * 8
-    return _address(src), _address(dst), ttl, following, at, end, fragment
+    return _addresses[src], _addresses[dst], ttl, following, at, end, fragment
 
 
 def _transport(frame: Frame, version: int, header: _Header) -> Packet | None:
@@ -254,4 +290,4 @@ def _arp(frame: Frame, at: int) -> Arp | None:
     hardware, network, mac_size, ip_size, op, mac, sender, _, target = _arp_packet(frame.data, at)
     if (hardware, network, mac_size, ip_size) != (1, _IPV4, 6, 4):
         return None
-    return Arp(frame, op, mac.hex(":"), _address(sender), _address(target))
+    return Arp(frame, op, mac.hex(":"), _addresses[sender], _addresses[target])

@@ -22,6 +22,7 @@ from lab.errors import LabError
 # Wireshark's own limit for a block. A record that claims more is not a packet but damage, and
 # must not make us allocate gigabytes.
 _LARGEST = 16 << 20
+_CHUNK = 1 << 18  # octets read at once
 _SECTION, _INTERFACE, _SIMPLE, _ENHANCED = 0x0A0D0D0A, 1, 3, 6
 _OPTION_NAME, _OPTION_RESOLUTION, _OPTION_OFFSET = 2, 9, 14
 # First four octets of a classic capture: (byte order, nanoseconds in a tick).
@@ -124,27 +125,51 @@ def _cut(number: int) -> CaptureCut:
 
 
 def _classic(stream: BinaryIO, order: str, tick: int) -> Iterator[Frame]:
-    read, unpack = stream.read, struct.Struct(order + "IIII").unpack
-    header = read(20)
+    header = stream.read(20)
     if len(header) < 20:
         raise _cut(0)
     # The upper half may tell the length of a checksum behind each frame; it is not part of the type
     linktype = struct.unpack(order + "16xI", header)[0] & 0xFFFF
+    unpack = struct.Struct(order + "IIII").unpack_from
+    buffer, at, end = b"", 0, 0
     number = 0
-    while head := read(16):
-        if len(head) < 16:
-            raise _cut(number)
-        seconds, fraction, captured, length = unpack(head)
-        if captured > _LARGEST:
-            raise CaptureError(
-                f"frame {number + 1} claims {captured} octets: the capture is damaged there"
-            )
-        data = read(captured)
-        if len(data) < captured:
-            raise _cut(number)
+    while True:
+        if at + 16 > end:
+            buffer, at = _more(stream, buffer[at:], 16), 0
+            end = len(buffer)
+            if not end:
+                return
+            if end < 16:
+                raise _cut(number)
+        seconds, fraction, captured, length = unpack(buffer, at)
+        at += 16
+        if at + captured > end:
+            if captured > _LARGEST:
+                raise CaptureError(
+                    f"frame {number + 1} claims {captured} octets: the capture is damaged there"
+                )
+            buffer, at = _more(stream, buffer[at:], captured), 0
+            end = len(buffer)
+            if end < captured:
+                raise _cut(number)
         number += 1
+        begin, at = at, at + captured
         ns = seconds * 1_000_000_000 + fraction * tick
-        yield _frame((number, ns, linktype, None, data, length))
+        yield _frame((number, ns, linktype, None, buffer[begin:at], length))
+
+
+def _more(stream: BinaryIO, have: bytes, need: int) -> bytes:
+    """`have` and what follows, `need` octets or more; fewer only where the stream ends.
+
+    Takes whatever has arrived and never waits for more than is needed: the capture may be live.
+    """
+    at_once = getattr(stream, "read1", None)
+    while len(have) < need:
+        data: bytes = at_once(_CHUNK) if at_once else stream.read(need - len(have))
+        if not data:
+            break
+        have += data
+    return have
 
 
 class _Interface(NamedTuple):

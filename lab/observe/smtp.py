@@ -1,127 +1,41 @@
-"""Reads what client and server say over SMTP, as their octets come in.
+"""Reads SMTP and LMTP.
 
 The grammar is RFC 5321's, with pipelining (RFC 2920), AUTH (RFC 4954), CHUNKING (RFC 3030) and
 STARTTLS (RFC 3207). Whether the octets after DATA are a message or further commands is for the
 server to say, so whatever the client sends there is held until the reply is known; and commands
-meet their replies in the order they were sent, however many share a packet. Where the capture
-lost octets, the reading says so and finds its feet at the next command it recognises.
+meet their replies in the order they were sent, however many share a packet.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
 
-from lab.observe.tcp import Side, Step
-from lab.observe.turns import Dialogue, Turn, TurnKind
+from lab.observe.reader import Reader, Reading, Voice
+from lab.observe.tcp import Step
+from lab.observe.turns import Dialogue, Turn, TurnKind, path
 
-_LONGEST_LINE = 1 << 16  # what is longer is no line
 _COMMAND = re.compile(
-    rb"(?i)((EHLO|HELO) \S+|MAIL FROM:.*|RCPT TO:.*|AUTH \S+.*|BDAT \d+.*|(VRFY|EXPN|XCLIENT) .+"
-    rb"|DATA|RSET|QUIT|NOOP.*|HELP.*|STARTTLS)\s*$"
+    rb"(?i)((EHLO|HELO|LHLO) \S+|MAIL FROM:.*|RCPT TO:.*|AUTH \S+.*|BDAT \d+.*"
+    rb"|(VRFY|EXPN|XCLIENT) .+|DATA|RSET|QUIT|NOOP.*|HELP.*|STARTTLS)\s*$"
 )
 _REPLY = re.compile(rb"([2-5]\d\d)(?:([ -])|\s*$)")
 _BARE_END = re.compile(rb"\n\.\r?\n")
 _SIZE = re.compile(r"[0-9]{1,18}\b")
 
 
-class _Lines:
-    """Cuts what one side says into lines; `frame` and `time` are where the last one began."""
+class Smtp(Reader):
+    """Reads one SMTP connection: a relay's (port 25) or a submission (587, 465)."""
 
-    def __init__(self) -> None:
-        self.begun = b""
-        self.frame, self.time = 0, 0.0
-
-    def take(self, data: bytes, step: Step) -> tuple[bytes | None, bytes]:
-        """The next line with its end, if it is complete, and what is left of `data`."""
-        if not self.begun:
-            self.frame, self.time = step.frame, step.time
-        end = data.find(b"\n") + 1
-        if not end and len(self.begun) + len(data) < _LONGEST_LINE:
-            self.begun += data
-            return None, b""
-        end = end or len(data)
-        line, self.begun = self.begun + data[:end], b""
-        return line, data[end:]
-
-
-class Smtp:
-    """Reads one connection: feed it its `data` and `lost` steps, then `finish`.
-
-    Turns are appended to the dialogue when they are complete.
-    """
+    protocol = "smtp"
+    _commands_look = _COMMAND
+    _replies_look = _REPLY
 
     def __init__(self, dialogue: Dialogue) -> None:
-        self._dialogue = dialogue
-        self._turns = dialogue.turns
-        self._client, self._server = _Lines(), _Lines()
+        super().__init__(dialogue)
         self._lines: list[bytes] = []  # of a reply that is not complete
         self._reply_began = 0, 0.0
-        self._greeted = dialogue.stream.midstream
-        self._unanswered: deque[Turn] = deque()
-        # A command whose reply decides how to read on, and what the client sent meanwhile.
-        self._decider: Turn | None = None
-        self._held: list[Step] = []
-        self._read: Callable[[bytes, Step], bytes] = (
-            self._adrift if dialogue.stream.midstream else self._commands
-        )
-        self._latest: Step  # what the client sent last
-        self._content: Turn | None = None  # a message or chunk that goes on
-        self._body = bytearray()
-        self._left = 0  # octets of a BDAT chunk still to come
-
-    def feed(self, step: Step) -> None:
-        """Read on."""
-        if step.data[1:2] == b"\x03" and step.data[0] in (0x16, 0x17) and self._silent():
-            self._read = self._secret  # TLS from the start: submissions, port 465
-        if self._read == self._secret:
-            self._secret(step.data, step)
-        elif step.side == "client":
-            self._from_client(step)
-        elif step.kind == "lost":
-            self._lost_reply(step)
-        else:
-            self._from_server(step)
-
-    def _silent(self) -> bool:
-        return not (self._turns or self._client.begun or self._server.begun or self._content)
-
-    def finish(self) -> None:
-        """The connection is over: what was begun and never completed becomes a turn too."""
-        while self._decider and self._held:
-            self._decide(None)
-        if self._content:
-            self._end_content(_plain(self._body), complete=False)
-        self._tear(self._client, "client", "command")
-        self._tear(self._server, "server", "reply")
-
-    def _tear(self, lines: _Lines, side: Side, kind: TurnKind) -> None:
-        """A line that was begun will not be completed."""
-        if lines.begun:
-            size = len(lines.begun)
-            turn = Turn(side, kind, lines.frame, lines.time, lines.frame, lines.begun, size=size)
-            turn.complete, lines.begun = False, b""
-            self._turns.append(turn)
-
-    def _from_client(self, step: Step) -> None:
-        if self._decider:
-            self._held.append(step)
-        elif step.kind == "lost":
-            self._lost_command(step)
-        else:
-            self._latest = step
-            data = self._read(step.data, step)
-            while data and not self._decider:
-                data = self._read(data, step)
-            if data:
-                self._held.append(step._replace(data=data))
-
-    def _commands(self, data: bytes, step: Step) -> bytes:
-        line, rest = self._client.take(data, step)
-        if line is not None:
-            self._command(line, step)
-        return rest
+        self._latest: Step  # what the client sent last of a message
 
     def _command(self, line: bytes, step: Step) -> None:
         turn = self._said("command", line, step)
@@ -133,162 +47,141 @@ class Smtp:
         elif verb == "BDAT" and (size := _SIZE.match(turn.argument or "")):
             self._unanswered.pop()  # the reply comes after the chunk, and belongs to that
             self._begin_content(turn, self._chunk)
-            self._left = int(size[0])
-            if not self._left:
+            self._client.left = int(size[0])
+            if not self._client.left:
                 self._end_content(b"")
 
-    def _auth(self, data: bytes, step: Step) -> bytes:
-        line, rest = self._client.take(data, step)
+    def _auth(self, voice: Voice, data: bytes, step: Step) -> bytes:
+        line, rest = voice.line(data, step)
         if line is not None:
             self._decider = turn = self._said("auth", line, step)
             turn.argument = turn.text
-            self._read = self._commands
+            self._client.read = self._line
         return rest
 
     def _said(self, kind: TurnKind, line: bytes, step: Step) -> Turn:
-        lines = self._client
-        turn = Turn("client", kind, lines.frame, lines.time, step.ready, line, size=len(line))
-        self._turns.append(turn)
+        turn = self._told(self._client.turn(kind, line, step.ready))
         self._unanswered.append(turn)
         return turn
 
-    def _begin_content(self, after: Turn, read: Callable[[bytes, Step], bytes]) -> None:
-        self._content = Turn("client", "content", 0, after.time, after.last_frame)
-        self._body = bytearray(b"\r\n")  # so that a dot on the first line is like any other
-        self._unanswered.append(self._content)
-        self._read = read
-
-    def _add(self, data: bytes, step: Step) -> None:
-        """More of the message or chunk."""
-        assert self._content
-        if not self._content.frame:
-            self._content.frame, self._content.time = step.frame, step.time
-        self._content.last_frame = step.ready
-        self._body += data
+    def _begin_content(self, after: Turn, read: Reading) -> None:
+        body = b"\r\n" if read == self._message else b""
+        self._unanswered.append(self._client.open(after.time, after.last_frame, body))
+        self._client.read = read
 
     def _end_content(self, data: bytes, *, complete: bool = True) -> None:
-        turn, self._content = self._content, None
-        assert turn
-        turn.data, turn.size = data, len(data)
-        turn.frame = turn.frame or turn.last_frame
-        turn.complete = turn.complete and complete
-        self._turns.append(turn)
-        self._body = bytearray()
-        self._read = self._commands
+        self._told(self._client.close(data, complete=complete))
+        self._client.read = self._line
 
-    def _message(self, data: bytes, step: Step) -> bytes:
+    def _message(self, voice: Voice, data: bytes, step: Step) -> bytes:
         """Octets after DATA, up to the line with a lone dot (RFC 5321 §4.5.2)."""
-        searched = max(len(self._body) - 4, 0)
-        self._add(data, step)
-        end = self._body.find(b"\r\n.\r\n", searched)
-        if end < 0:
+        self._latest = step
+        rest = voice.until_dot(data, step)
+        if rest is None:
             return b""
-        rest = bytes(self._body[end + 5 :])
-        self._end_content(_plain(self._body[: end + 2]))
+        self._end_content(_plain(voice.body))
         return rest
 
-    def _chunk(self, data: bytes, step: Step) -> bytes:
+    def _chunk(self, voice: Voice, data: bytes, step: Step) -> bytes:
         """Octets after BDAT, as many as it said (RFC 3030)."""
-        chunk = data[: self._left]
-        self._add(chunk, step)
-        self._left -= len(chunk)
-        if not self._left:
-            self._end_content(bytes(self._body[2:]))
+        chunk = data[: voice.left]
+        voice.add(chunk, step)
+        voice.left -= len(chunk)
+        if not voice.left:
+            self._end_content(bytes(voice.body))
         return data[len(chunk) :]
 
-    def _adrift(self, data: bytes, step: Step) -> bytes:
-        """After a hole, or where the capture begins: is this a message, or are these commands?"""
-        line, rest = self._client.take(data, step)
-        if line is None:
-            return rest
-        if _COMMAND.match(line):
-            if self._content:  # it was the rest of a command, then, and of no message
-                self._unanswered.remove(self._content)
-                self._end_content(_plain(self._body), complete=False)
-            self._read = self._commands
-            self._command(line, step)
-            return rest
-        if not self._content:
-            # The line itself stands for the command that was not seen.
-            self._begin_content(Turn("client", "lost", 0, step.time, step.ready), self._adrift)
-        self._add(line, step)
-        if line.rstrip(b"\r\n") == b".":
-            self._end_content(_plain(self._body[: -len(line)]), complete=False)
+    def _adrift(self, voice: Voice, data: bytes, step: Step) -> bytes:
+        rest = super()._adrift(voice, data, step)
+        if voice is self._client and voice.content:
+            self._latest = step
+            if (b"\n" + voice.body[-4:]).endswith((b"\n.\r\n", b"\n.\n")):
+                body = self._stuffed()
+                self._end_content(_plain(body[: body.rindex(b".")]), complete=False)
         return rest
 
-    def _lost_command(self, step: Step) -> None:
-        self._tear(self._client, "client", "command")
-        self._missing(step)
-        if self._read == self._chunk and step.lost < self._left:
-            self._left -= step.lost
-            return
-        if self._content:
-            self._content.complete = False
-            if not self._content.reply:
+    def _strange(self, voice: Voice, step: Step) -> None:
+        super()._strange(voice, step)
+        if voice is self._client and voice.content:  # a message, as it seems
+            self._unanswered.append(voice.content)
+
+    def _cut(self, voice: Voice) -> None:
+        if voice is self._server or voice.content is None:
+            return super()._cut(voice)
+        if voice.read == self._adrift and voice.content in self._unanswered:
+            # It was the rest of a command, then, and of no message.
+            self._unanswered.remove(voice.content)
+        return self._end_content(self._unstuffed(), complete=False)
+
+    def _stuffed(self) -> bytes:
+        """The message as it came, behind a line end."""
+        body = bytes(self._client.body)
+        return body if self._client.read == self._message else b"\r\n" + body
+
+    def _unstuffed(self) -> bytes:
+        chunk = self._client.read == self._chunk
+        return bytes(self._client.body) if chunk else _plain(self._stuffed())
+
+    def _confused(self, voice: Voice, step: Step) -> None:
+        if voice is self._client and voice.content:
+            if not voice.content.reply and voice.read != self._chunk:
                 return  # it goes on behind the hole
-            self._end_content(_plain(self._body))
-        self._read = self._adrift
+            self._end_content(self._unstuffed())
+        super()._confused(voice, step)
 
-    def _missing(self, step: Step) -> None:
-        turn = Turn(step.side, "lost", step.frame, step.time, step.ready, size=step.lost)
-        turn.complete = False
-        self._turns.append(turn)
+    def _forget_questions(self) -> None:
+        self._lines = []
+        super()._forget_questions()
 
-    def _secret(self, data: bytes, step: Step) -> bytes:
-        """Under TLS there is only to count."""
-        hidden = self._dialogue.encrypted
-        if hidden is None:
-            hidden = Turn(step.side, "encrypted", step.frame, step.time, step.ready)
-            self._dialogue.encrypted = hidden
-            self._turns.append(hidden)
-        hidden.size += len(data)
-        return b""
+    def _reply(self, line: bytes, step: Step) -> None:
+        if not self._lines:
+            self._reply_began = self._server.frame, self._server.time
+        self._lines.append(line)
+        shape = _REPLY.match(line)
+        if shape is None or shape[2] != b"-":
+            self._replied(int(shape[1]) if shape else None, step.ready)
 
-    def _from_server(self, step: Step) -> None:
-        rest = step.data
-        while rest:
-            line, rest = self._server.take(rest, step)
-            if line is None:
-                return
-            if not self._lines:
-                self._reply_began = self._server.frame, self._server.time
-            self._lines.append(line)
-            shape = _REPLY.match(line)
-            if shape is None or shape[2] != b"-":
-                self._reply(int(shape[1]) if shape else None, step.ready)
-
-    def _reply(self, code: int | None, ready: int) -> None:
+    def _replied(self, code: int | None, ready: int) -> None:
         data, self._lines = b"".join(self._lines), []
         kind: TurnKind = "reply" if self._greeted else "greeting"
         turn = Turn("server", kind, *self._reply_began, ready, data, code=code, size=len(data))
-        self._turns.append(turn)
+        self._told(turn)
         if code is None:
             return
         if not self._greeted:
             self._greeted = True
         elif self._unanswered:
-            asked = self._unanswered.popleft()
-            turn.answers, asked.reply = asked, turn
-            if asked is self._content:
+            asked = self._unanswered[0]
+            turn.answers = asked
+            if not (asked.reply and asked.reply.failed):
+                asked.reply = turn
+            if self._settled(asked, turn):
+                self._unanswered.popleft()
+            if asked is self._client.content:
                 self._answered_early()
             elif asked is self._decider:
                 self._decide(code)
 
+    def _settled(self, asked: Turn, answer: Turn) -> bool:
+        """Whether `asked` has all the answers that are due."""
+        return True
+
     def _decide(self, code: int | None) -> None:
         """Read on as the reply to the last command says; where it is missing, as if it agreed."""
-        asked, self._decider = self._decider, None
+        asked = self._decider
         assert asked
-        held, self._held = self._held, []
         if asked.command == "DATA":
             if code in (None, 354):
                 self._begin_content(asked, self._message)
         elif asked.command == "STARTTLS":
             if code in (None, 220):
-                self._read = self._secret
+                self._hide()
         elif code in (None, 334):  # AUTH, or a further line of its exchange
-            self._read = self._auth
-        for step in held:
-            self._from_client(step)
+            self._client.read = self._auth
+        self._release()
+
+    def _agreed(self) -> None:
+        self._decide(None)
 
     def _answered_early(self) -> None:
         """The server answered a message whose end was not seen as such.
@@ -296,25 +189,52 @@ class Smtp:
         Either it was ended with bare line feeds, as a hand at `nc` does and some servers accept,
         or the end fell into a hole; otherwise the server did not wait for it.
         """
-        if self._read == self._chunk or self._content is None:
+        voice = self._client
+        if voice.read == self._chunk or voice.content is None:
             return
-        if bare := _BARE_END.search(self._body):
-            body, rest = self._body[: bare.start() + 1], bytes(self._body[bare.end() :])
-            self._end_content(re.sub(rb"(\r?\n)\.", rb"\1", bytes(body))[2:])
+        body = self._stuffed()
+        if bare := _BARE_END.search(body):
+            message, rest = body[: bare.start() + 1], body[bare.end() :]
+            self._end_content(re.sub(rb"(\r?\n)\.", rb"\1", message)[2:])
             if rest:
                 self._from_client(self._latest._replace(data=rest))
-        elif not self._content.complete or self._read == self._adrift:
-            self._end_content(_plain(self._body), complete=False)
+        elif not voice.content.complete or voice.read == self._adrift:
+            self._end_content(self._unstuffed(), complete=False)
 
-    def _lost_reply(self, step: Step) -> None:
-        """Which replies were lost is not known: only what was said last can still be answered."""
-        self._tear(self._server, "server", "reply")
-        self._missing(step)
-        self._lines, self._greeted = [], True
-        if self._decider and self._held:
-            self._decide(None)
-        last = self._unanswered[-1].last_frame if self._unanswered else 0
-        self._unanswered = deque(turn for turn in self._unanswered if turn.last_frame == last)
+
+class Lmtp(Smtp):
+    """Reads one LMTP connection (RFC 2033): SMTP, but each recipient gets an answer of its own.
+
+    Those answers have their recipient as `argument`; the message's `reply` is the first that
+    says no, or the last.
+    """
+
+    protocol = "lmtp"
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        super().__init__(dialogue)
+        self._recipients: deque[str] = deque()  # accepted, and not told yet what became of it
+        self._whole: list[Turn] = []  # messages, or the last of their chunks
+
+    def _begin_content(self, after: Turn, read: Reading) -> None:
+        super()._begin_content(after, read)
+        last = (after.argument or "").upper().endswith("LAST")
+        if self._client.content and (after.command == "DATA" or last):
+            self._whole.append(self._client.content)
+
+    def _settled(self, asked: Turn, answer: Turn) -> bool:
+        if asked in self._whole:
+            if self._recipients:
+                answer.argument = self._recipients.popleft()
+            if self._recipients:
+                return False
+            self._whole.remove(asked)
+        elif asked.command == "RCPT":
+            if not answer.failed:
+                self._recipients.append(path(asked))
+        elif asked.command in ("LHLO", "MAIL", "RSET"):
+            self._recipients.clear()
+        return True
 
 
 def _plain(body: bytes | bytearray) -> bytes:

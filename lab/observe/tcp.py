@@ -11,106 +11,42 @@ SYN with a new sequence number between the same two ports begins a new one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from typing import Literal, NamedTuple, TypeAlias
 
 from lab.observe.packets import ACK, FIN, RST, SYN, Icmp, Packet, Quoted, Tcp, decode
 from lab.observe.pcap import Frame
+from lab.observe.stream import Complaint, Endpoint, Mark, Side, Stream
+
+__all__ = [
+    "SERVICE_PORTS",
+    "Complaint",
+    "Endpoint",
+    "Kind",
+    "Mark",
+    "Side",
+    "Step",
+    "Stream",
+    "Tracker",
+    "follow",
+]
 
 _MASK = 0xFFFFFFFF
 # Octets kept behind a hole that nobody acknowledges (only one direction was captured, say).
 _PATIENCE = 4 << 20
+_TCP = 6
 _NOT_PLAIN = SYN | FIN | RST
 # Below this, ports belong to services; needed only for captures that begin mid-connection.
-_SERVICE_PORTS = 1024
+SERVICE_PORTS = 1024
+# Connections remembered after their end, so that what still comes of them is known as theirs.
+_REMEMBERED = 1024
 
-Side: TypeAlias = Literal["client", "server"]
 Kind: TypeAlias = Literal[
     "syn", "accepted", "established", "data", "lost", "fin", "reset", "icmp", "over"
 ]
-
-
-class Mark(NamedTuple):
-    """Where something stands in the capture: frame number, and seconds since the epoch."""
-
-    frame: int
-    time: float
-
-
-class Endpoint(NamedTuple):
-    """One end of a connection."""
-
-    address: str
-    port: int
-
-    def __str__(self) -> str:
-        address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{address}:{self.port}"
-
-
-class Complaint(NamedTuple):
-    """An ICMP error about a connection: which frame, who sent it, and its reason in words."""
-
-    mark: Mark
-    by: str
-    reason: str
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """A connection or the attempt at one; filled in while the capture is read.
-
-    `opened` is its first frame, `syns` each SYN the client sent (more than one: it had to
-    repeat), `accepted` the server's SYN-ACK, `established` the client's answer to that, `closed`
-    who first sent a FIN and `reset` who first sent an RST. `midstream`: no SYN was captured, so
-    who is the client was guessed from the ports.
-    """
-
-    number: int
-    client: Endpoint
-    server: Endpoint
-    opened: Mark
-    interface: str | None = None
-    midstream: bool = False
-    syns: list[Mark] = field(default_factory=list)
-    accepted: Mark | None = None
-    established: Mark | None = None
-    fins: dict[Side, Mark] = field(default_factory=dict)
-    reset: tuple[Side, Mark] | None = None
-    complaints: list[Complaint] = field(default_factory=list)
-
-    @property
-    def closed(self) -> tuple[Side, Mark] | None:
-        """Who said first that it was done, and where."""
-        return min(self.fins.items(), key=lambda fin: fin[1].frame, default=None)
-
-    @property
-    def connected(self) -> bool:
-        """Whether the server accepted (or the capture begins after it did)."""
-        return self.midstream or self.accepted is not None
-
-    @property
-    def state(self) -> str:
-        """How it stands, in words: `never answered`, `refused`, `reset by server`, `open` …"""
-        reason = self.complaints[0].reason if self.complaints else None
-        if not self.connected:
-            if self.reset and self.reset[0] == "server":
-                return "refused"
-            if reason and ("port" in reason or "prohibited" in reason):
-                return f"refused: ICMP {reason}"
-            return f"no route: ICMP {reason}" if reason else "never answered"
-        closed, reset = self.closed, self.reset
-        # What follows a FIN is only how the ends tidied up.
-        if reset and not (closed and closed[1].frame <= reset[1].frame):
-            return f"reset by {reset[0]}"
-        if closed:
-            return f"closed by {closed[0]}"
-        if reason:
-            return f"cut off: ICMP {self.complaints[-1].reason}"
-        return "open" if self.established or self.midstream else "half open"
 
 
 class Step(NamedTuple):
@@ -120,6 +56,9 @@ class Step(NamedTuple):
     before them had arrived (the same, unless segments came out of order). `lost`: that many
     octets of `side` are missing here. `over`: the stream will not be heard of again. Of the
     others `side` is who did it, and for `icmp` who is told.
+
+    A stream is over when both sides closed and all was seen, when one reset it (what comes later
+    reaches nobody), when a new one takes its ports, or when the capture ends.
     """
 
     stream: Stream
@@ -141,10 +80,14 @@ class _Half:
     """One direction: `next` is the position expected, unwrapped (its low 32 bits are on the wire).
 
     `waiting` is a heap of (position, frame, time, payload) beyond a hole; `acked` the highest
-    acknowledgement of these bytes by the other side.
+    acknowledgement of these bytes by the other side; `fin` where they end. `plain`: the
+    connection stands and nothing waits in either direction, so that `next` is known too.
     """
 
-    __slots__ = ("acked", "held", "isn", "next", "peer", "side", "stream", "waiting")
+    __slots__ = (
+        *("acked", "fin", "held", "isn", "next", "over", "peer", "plain"),
+        *("side", "stream", "waiting"),
+    )
 
     def __init__(self, stream: Stream, side: Side) -> None:
         self.stream = stream
@@ -153,7 +96,16 @@ class _Half:
         self.isn: int | None = None
         self.next: int | None = None
         self.acked: int | None = None
+        self.fin: int | None = None
         self.waiting: list[tuple[int, int, float, bytes]] = []
+        self.held = 0
+        self.plain = False
+        self.over = False
+
+    def restart(self) -> None:
+        """Forget where this direction stood."""
+        self.isn = self.next = self.acked = None
+        self.waiting.clear()
         self.held = 0
 
     def position(self, seq: int) -> int:
@@ -197,11 +149,13 @@ _Key: TypeAlias = tuple[str, int, str, int]
 class Tracker:
     """Turns packets into steps, one packet at a time; see `follow` for a whole capture.
 
-    Keeps a small record for each stream, and of the bytes only what is out of order.
+    Keeps a small record for each stream that is not over (and for some that are), and of the
+    bytes only what is out of order.
     """
 
     def __init__(self) -> None:
         self._halves: dict[_Key, _Half] = {}
+        self._finished: deque[_Half] = deque()
         self._streams = 0
 
     def feed(self, packet: Packet | None) -> Sequence[Step]:
@@ -212,17 +166,14 @@ class Tracker:
             # Nearly every segment: the connection stands, nothing is missing in either direction.
             if (
                 half is not None
-                and half.next is not None
-                and half.next & _MASK == seq
+                and half.plain
+                and half.next & _MASK == seq  # type: ignore[operator]
                 and not flags & _NOT_PLAIN
-                and half.stream.established is not None
-                and not half.waiting
-                and not half.peer.waiting
             ):
                 half.peer.acked = ack
                 if not payload:
                     return ()
-                half.next += len(payload)
+                half.next += len(payload)  # type: ignore[operator]
                 number = frame.number
                 time = frame.ns / 1_000_000_000
                 return (_step((half.stream, "data", half.side, number, time, payload, number, 0)),)
@@ -234,9 +185,10 @@ class Tracker:
     def finish(self) -> Iterator[Step]:
         """End of the capture: what still waits behind holes, and that each stream is over."""
         for half in self._halves.values():
-            if half.side == "client":
+            if half.side == "client" and not half.over:
                 yield from _over(half)
         self._halves.clear()
+        self._finished.clear()
 
     def _segment(self, packet: Tcp, half: _Half | None) -> list[Step]:
         """Any segment, with all that can be wrong about it."""
@@ -247,8 +199,13 @@ class Tracker:
         if half is None:
             half = self._open(packet, mark)
         elif calling and half.isn not in (None, seq):
-            steps += _over(half)
+            if not half.over:
+                steps += _over(half)
             half = self._open(packet, mark)
+        elif half.over:
+            return steps
+        if flags & SYN and half.isn not in (None, seq) and not half.stream.connected:
+            half.restart()  # what it said before belonged to an older connection
         if half.isn is None:
             half.isn = seq if flags & SYN else seq - 1 & _MASK
         if flags & SYN:
@@ -259,15 +216,33 @@ class Tracker:
         if flags & ACK:
             steps += _acknowledged(packet, half, mark)
         if packet.payload and not flags & RST:  # what an RST carries is a diagnosis, not data
+            _count_repeated(packet, half, seq)
             steps += half.take(seq, packet.payload, *mark)
         stream, side = half.stream, half.side
         if flags & FIN and side not in stream.fins:
             stream.fins[side] = mark
+            if half.next is not None:
+                half.fin = half.position(seq + packet.length & _MASK)
             steps.append(_news("fin", half, mark))
         if flags & RST and stream.reset is None:
             stream.reset = (side, mark)
             steps.append(_news("reset", half, mark))
+        if _ended(half):
+            steps += _over(half)
+            self._forget_later(half)
+        quiet = stream.established and not (stream.fins or half.waiting or half.peer.waiting)
+        for each in (half, half.peer):
+            each.plain = bool(quiet) and each.next is not None and not each.over
         return steps
+
+    def _forget_later(self, half: _Half) -> None:
+        self._finished.append(half)
+        if len(self._finished) > _REMEMBERED:
+            stream = self._finished.popleft().stream
+            for a, b in ((stream.client, stream.server), (stream.server, stream.client)):
+                known = self._halves.get((*a, *b))
+                if known and known.stream is stream:
+                    del self._halves[*a, *b]
 
     def _open(self, packet: Tcp, mark: Mark) -> _Half:
         """A new stream begins with `packet`; returns the direction the packet goes."""
@@ -278,7 +253,7 @@ class Tracker:
             case 0x12:
                 forth = False
             case _:
-                service = min(src.port, dst.port) < _SERVICE_PORTS
+                service = min(src.port, dst.port) < SERVICE_PORTS
                 forth = dst.port <= src.port if service else True
         client, server = (src, dst) if forth else (dst, src)
         stream = Stream(self._streams, client, server, mark, packet.frame.interface)
@@ -291,7 +266,7 @@ class Tracker:
         return near
 
     def _complaint(self, packet: Icmp, quoted: Quoted) -> Sequence[Step]:
-        if quoted.sport is None or quoted.dport is None:
+        if quoted.protocol != _TCP or quoted.sport is None or quoted.dport is None:
             return ()
         half = self._halves.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if half is None:
@@ -316,6 +291,7 @@ def _handshake(packet: Tcp, half: _Half, mark: Mark) -> Iterator[Step]:
     # a repetition.
     elif not stream.syns or packet.frame.interface == stream.interface:
         stream.syns.append(mark)
+        stream.reset = None  # see _ended
         yield _news("syn", half, mark)
 
 
@@ -333,11 +309,32 @@ def _acknowledged(packet: Tcp, half: _Half, mark: Mark) -> Iterator[Step]:
     yield from peer.ripe(mark.frame)
 
 
+def _count_repeated(packet: Tcp, half: _Half, seq: int) -> None:
+    stream = half.stream
+    if half.next is not None and packet.frame.interface == stream.interface:
+        again = min(half.next - half.position(seq), len(packet.payload))
+        if again > 0:
+            stream.repeated[half.side] = stream.repeated.get(half.side, 0) + again
+
+
+def _ended(half: _Half) -> bool:
+    """Nothing can follow: both directions came to their FIN, or one side reset the connection.
+
+    A client's RST before the server accepted is no end: so it answers a server that believes in
+    an older connection between the same ports, and then calls again (RFC 9293 §3.5.1).
+    """
+    stream = half.stream
+    if stream.reset is not None:
+        return stream.connected or stream.reset[0] == "server"
+    return len(stream.fins) == 2 and half.next == half.fin and half.peer.next == half.peer.fin
+
+
 def _over(half: _Half) -> Iterator[Step]:
     """What still waits behind holes, in both directions, and then the end of the stream."""
     for each in (half, half.peer):
         last = max((frame for _, frame, _, _ in each.waiting), default=0)
         yield from each.ripe(last, give_up=True)
+        each.over, each.plain = True, False
     yield _news("over", half, half.stream.opened)
 
 

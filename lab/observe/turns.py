@@ -1,4 +1,8 @@
-"""What is said over an SMTP connection: turns, the transactions they form, the whole dialogue."""
+"""What is said over a connection: turns, the transactions they form, the whole dialogue.
+
+The same few shapes serve every protocol, so that whatever shows or joins them need not ask which
+it is: a command with its argument, its reply with a code or status, content that is a message.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,23 @@ _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _PATH = re.compile(r"(?i)(?:FROM|TO):\s*(?:<([^>]*)>|(\S*))")
 
 TurnKind: TypeAlias = Literal[
-    "greeting", "command", "reply", "auth", "content", "encrypted", "lost"
+    "greeting",
+    "command",
+    "reply",
+    "auth",
+    "content",
+    "rest",  # what follows a literal in an IMAP command
+    "untagged",  # what an IMAP server says besides greeting and completing commands
+    "question",  # of DNS, as is the answer
+    "answer",
+    "garbled",  # not what the protocol allows
+    "encrypted",
+    "opaque",  # another protocol from here on (HTTP's Upgrade and CONNECT, IMAP's COMPRESS)
+    "lost",
 ]
+# The last word a polite client says.
+_FAREWELLS = {"smtp": "QUIT", "lmtp": "QUIT", "pop3": "QUIT", "imap": "LOGOUT"}
+_FAILED = frozenset({"-ERR", "NO", "BAD"})
 
 
 @dataclass(slots=True, eq=False)
@@ -23,9 +42,15 @@ class Turn:
 
     It began in `frame` at `time` (epoch seconds) and was complete with `last_frame`. `data` is
     what was said: a line or the lines of a reply as sent, a message with the dots of transparency
-    taken out; nothing for `encrypted` and `lost`, of which only `size` (octets) is known. `reply`
-    is what the server answered to it, `answers` what a reply answers. `complete` is False for
-    what the connection's end, or a hole in the capture, cut off.
+    (or HTTP's chunking) taken out; nothing for `encrypted`, `opaque` and `lost`, of which only
+    `size` (octets) is known. `reply` is what the server answered to it, `answers` what a reply
+    answers. `complete` is False for what the connection's end, or a hole in the capture, cut off.
+
+    `code` is a number (SMTP, HTTP, DNS), `status` a word: `+OK`, `-ERR` and `+` of POP3; `OK`,
+    `NO`, `BAD`, `BYE`, `PREAUTH` and `+` of IMAP; `NXDOMAIN` and its like of DNS, and `again`
+    for a question repeated. `tag` is IMAP's, `literals` the octets of literals in a response;
+    `phase` is the state POP3 or IMAP was in. The `argument` of a reply is the recipient it is
+    about (LMTP), that of `encrypted` the server's name. `words` is the text of binary data.
     """
 
     side: Side
@@ -39,16 +64,30 @@ class Turn:
     code: int | None = None
     size: int = 0
     complete: bool = True
+    status: str | None = None
+    tag: str | None = None
+    phase: str | None = None
+    literals: int = 0
+    words: str | None = None
     reply: Turn | None = field(default=None, repr=False)
     answers: Turn | None = field(default=None, repr=False)
 
     @property
     def text(self) -> str:
         """The words: a reply's lines without their codes, a message with plain line ends."""
+        if self.words is not None:
+            return self.words
         lines = self.data
-        if self.code is not None:
+        if self.code is not None and lines.startswith(b"%d" % self.code):
             lines = b"\n".join(line[4:] for line in lines.splitlines())
         return lines.decode("utf-8", "backslashreplace").replace("\r\n", "\n").rstrip("\r\n")
+
+    @property
+    def failed(self) -> bool:
+        """Whether this is a reply that says no."""
+        if self.kind == "answer":
+            return bool(self.code)
+        return self.status in _FAILED or (self.code is not None and self.code >= 400)
 
     @property
     def message_id(self) -> str | None:
@@ -63,6 +102,8 @@ class Turn:
         more = ("kind", "last_frame", "size", "complete")
         answers = self.answers.last_frame if self.answers else None
         values = {key: getattr(self, key) for key in (*keys, *more)}
+        some = ("status", "tag", "phase", "literals")  # where the protocol has them
+        values |= {key: value for key in some if (value := getattr(self, key))}
         return {**values, "from": self.side, "answers": answers}
 
 
@@ -78,17 +119,17 @@ class Transaction:
     @property
     def mail_from(self) -> str:
         """The envelope's sender; empty for a bounce."""
-        return _path(self.mail)
+        return path(self.mail)
 
     @property
     def recipients(self) -> list[str]:
         """Every recipient asked for, the refused among them too."""
-        return [_path(turn) for turn in self.rcpts]
+        return [path(turn) for turn in self.rcpts]
 
     @property
     def accepted(self) -> list[str]:
         """The recipients the server agreed to."""
-        return [_path(turn) for turn in self.rcpts if turn.reply and turn.reply.code in (250, 251)]
+        return [path(turn) for turn in self.rcpts if turn.reply and turn.reply.code in (250, 251)]
 
     @property
     def message_id(self) -> str | None:
@@ -119,12 +160,13 @@ class Transaction:
         return {**{key: getattr(self, key) for key in keys}, "frames": frames}
 
 
-def _path(turn: Turn) -> str:
+def path(turn: Turn) -> str:
+    """The address in a MAIL or RCPT command."""
     found = _PATH.match(turn.argument or "")
     return (found[1] or found[2] or "") if found else turn.argument or ""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Dialogue:
     """One connection, or the attempt at one, and what was said over it."""
 
@@ -132,6 +174,8 @@ class Dialogue:
     protocol: str = "smtp"
     turns: list[Turn] = field(default_factory=list)
     encrypted: Turn | None = None
+    over: bool = False
+    """Nothing more will come of it."""
 
     @property
     def client(self) -> Endpoint:
@@ -154,10 +198,11 @@ class Dialogue:
         state = self.stream.state
         said = [turn.command for turn in self.turns if turn.kind == "command"]
         if state.startswith("closed"):
-            if said and said[-1] == "QUIT":
-                return "closed by client with QUIT"
-            if state.endswith("client") and said and not self.encrypted:
-                return state + " without QUIT"
+            farewell = _FAREWELLS.get(self.protocol)
+            if said and said[-1] == farewell:
+                return f"closed by client with {farewell}"
+            if state.endswith("client") and said and farewell and not self.encrypted:
+                return f"{state} without {farewell}"
         if state == "open" and all(turn.side == "client" for turn in self.turns):
             return "connected, but the server says nothing"
         return state
@@ -174,7 +219,7 @@ class Dialogue:
                 continue
             if turn.command == "MAIL":
                 found.append(current := Transaction(turn))
-            elif turn.command in ("RSET", "EHLO", "HELO", "QUIT"):
+            elif turn.command in ("RSET", "EHLO", "HELO", "LHLO", "QUIT"):
                 current = None
             elif current and turn.command == "RCPT":
                 current.rcpts.append(turn)
@@ -182,16 +227,26 @@ class Dialogue:
                 current.data.append(turn)
         return found
 
-    def as_json(self) -> dict[str, Any]:
-        """The dialogue as `lab dialogue --json` prints it."""
+    def address(self) -> dict[str, Any]:
+        """Which dialogue this is, for `--json`."""
         return {
             "protocol": self.protocol,
+            "transport": self.stream.transport,
             "client": str(self.client),
             "server": str(self.server),
             "stream": self.stream.number,
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The dialogue as `lab dialogue --json` prints it."""
+        return {
+            **self.address(),
             "opened": self.opened._asdict(),
             "state": self.state,
             "syns": [syn._asdict() for syn in self.stream.syns],
+            "fins": {side: mark._asdict() for side, mark in self.stream.fins.items()},
+            "repeated": dict(self.stream.repeated),
+            "encrypted": self.encrypted.as_json() if self.encrypted else None,
             "turns": [turn.as_json() for turn in self.turns],
             "transactions": [transaction.as_json() for transaction in self.transactions],
         }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import gc
 import io
 import json
 import subprocess
+import weakref
 from shutil import which
 
 import pytest
 from conversation import EVERYTHING, MESSAGE, play
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packetbuilder import (
     ACK,
@@ -91,6 +93,7 @@ def test_its_transactions() -> None:
     assert second.reply and second.reply.text == "queued as 4DEF"
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_cut_order_and_doubling_of_segments_gives_the_same_turns(data: st.DataObject) -> None:
     talk = Talk(isn=(2**32 - data.draw(st.integers(1, 900)), 7)).shake()
@@ -243,6 +246,7 @@ def test_a_hole_in_a_message_leaves_the_rest_readable() -> None:
     assert not dialogue.turns[6].complete
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_missing_packets_never_break_the_reading(data: st.DataObject) -> None:
     packets = play(EVERYTHING).close().packets
@@ -266,7 +270,9 @@ def test_attempts_that_failed_are_listed_too() -> None:
         (2, "no route: ICMP host unreachable", 1),
         (4, "open", 1),
     ]
-    assert [dialogue.stream.number for dialogue in dialogues(capture(packets))] == [0, 1, 2, 4]
+    assert [dialogue.stream.number for dialogue in dialogues(capture(packets))] == [*range(5)]
+    smtp = dialogues(capture(packets), ports=[25])
+    assert [dialogue.stream.number for dialogue in smtp] == [0, 1, 2, 4]
     assert [stream.server.port for stream in attempts(capture(packets), 110)] == [110]
 
 
@@ -275,6 +281,24 @@ def test_turns_are_told_while_the_connection_lasts() -> None:
     frames = read_frames(capture(talk.packets))
     told = [turn and turn.kind for _, turn in listen(frames)]
     assert told == [None, None, None, "greeting", "command", "reply", None]
+
+
+def test_nothing_is_kept_of_a_dialogue_that_was_delivered() -> None:
+    packets = [
+        packet
+        for port in range(5)
+        for packet in play(EVERYTHING, Talk(client=(CLIENT, 40_000 + port)).shake())
+        .close("S")
+        .packets
+    ]
+    alive: list[weakref.ref[Dialogue]] = []
+    for dialogue, turn in listen(read_frames(capture(packets))):
+        if turn is None and dialogue.over:
+            alive.append(weakref.ref(dialogue))
+            del dialogue, turn
+            gc.collect()
+            assert [one() for one in alive[:-1]] == [None] * (len(alive) - 1)
+    assert len(alive) == 5
 
 
 def test_a_cut_capture_is_read_up_to_the_cut() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from shutil import which
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from packetbuilder import (
     ACK,
@@ -27,8 +27,9 @@ from packetbuilder import (
     unreachable,
 )
 
+from lab.observe.packets import decode
 from lab.observe.pcap import PcapngWriter, read_frames
-from lab.observe.tcp import Step, Stream, follow
+from lab.observe.tcp import Step, Stream, Tracker, follow
 
 
 def steps(packets: Iterable[bytes]) -> list[Step]:
@@ -195,6 +196,50 @@ def test_a_capture_that_begins_mid_stream() -> None:
     assert said(talk.packets[4:]) == b"EHLO x\r\n"
 
 
+def test_what_was_sent_again_is_counted_once_a_cable() -> None:
+    talk = Talk().shake().say("C", "abcdef")
+    parts = [at(talk, -6, b"abc"), at(talk, -2, b"efg")]
+    (stream,) = streams(talk.packets + parts)
+    assert stream.repeated == {"client": 5}
+
+
+def kinds(packets: Iterable[bytes]) -> list[str]:
+    return [step.kind for step in steps(packets)]
+
+
+def test_a_stream_is_over_when_both_sides_closed_and_all_was_seen() -> None:
+    talk = Talk().shake().say("C", "abc").close()
+    more = [at(talk, -1, b""), talk.segment("S", FIN | ACK), talk.segment("C", RST)]
+    assert kinds(talk.packets + more)[-4:] == ["data", "fin", "fin", "over"]
+    early = [*talk.packets[:3], *talk.packets[5:], talk.packets[3]]  # the FINs came first
+    assert kinds(early)[-4:] == ["fin", "fin", "data", "over"]
+    (stream,) = streams(talk.packets + more)
+    assert (stream.state, stream.reset) == ("closed by client", None)
+
+
+def test_what_follows_a_reset_reaches_nobody() -> None:
+    talk = Talk().shake().send("S", RST).send("C", PSH | ACK, b"late")
+    assert kinds(talk.packets) == ["syn", "accepted", "established", "reset", "over"]
+
+
+def test_a_client_may_reset_what_the_server_remembers_and_call_again() -> None:
+    talk = Talk().send("C", SYN)
+    syn = talk.packets[0]
+    packets = [syn, talk.segment("S", ACK, at=77), talk.segment("C", RST), syn]
+    packets += talk.send("S", SYN | ACK).send("C", ACK).say("S", "220 hi\r\n").packets[1:]
+    assert said(packets, "server") == b"220 hi\r\n"
+
+
+def test_streams_that_are_over_are_forgotten() -> None:
+    tracker = Tracker()
+    for port in range(3000):
+        spoken = Talk(client=(CLIENT, 10_000 + port)).shake().say("C", "x").close()
+        for frame in read_frames(capture(spoken.packets)):
+            tracker.feed(decode(frame))
+    assert len(tracker._halves) <= 2 * 1024
+    assert next(iter(tracker.finish()), None) is None
+
+
 def test_a_new_syn_between_the_same_ports_is_a_new_stream() -> None:
     first = Talk().shake().say("C", "one").close()
     second = Talk(isn=(777_000, 888_000)).shake().say("C", "two").close()
@@ -218,6 +263,7 @@ def test_both_directions_over_ipv6() -> None:
     assert (said(talk.packets), said(talk.packets, "server")) == (b"QUIT\r\n", b"220 hi\r\n")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_split_order_and_doubling_gives_the_same_bytes(data: st.DataObject) -> None:
     text = data.draw(st.binary(min_size=1, max_size=60))
