@@ -60,9 +60,9 @@ def ports(lab: Lab, targets: Sequence[str]) -> list[Port]:
                 f"there is no machine or network '{target}' in lab '{lab.name}'",
                 hint="one of: " + ", ".join([*lab.plan.nodes, *lab.plan.networks]),
             )
+        only_one = len(lab.plan.nodes[node].interfaces) == 1
         found += [
-            Port(node if len(cables) == 1 else f"{node}:{cable.network}", cable.port)
-            for cable in cables
+            Port(node if only_one else f"{node}:{cable.network}", cable.port) for cable in cables
         ]
     return list(dict.fromkeys(found))
 

@@ -5,6 +5,7 @@ The random tests use few rounds; LAB_ABUSE_ROUNDS sets another number of them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -12,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ from lab.engine.lifecycle import down, up
 from lab.engine.plan import FABRIC, NodePlan
 from lab.errors import EngineError, LabBusy
 
-ROUNDS = int(os.environ.get("LAB_ABUSE_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("LAB_ABUSE_ROUNDS", "2"))
 # The `lab` command, which says on its standard output when Python has started.
 STARTED = "import sys; from lab.cli import main; print(flush=True); sys.exit(main())"
 SCENARIO = ("scenario", "run", "receiver-down", "--time-scale", "1800")
@@ -90,12 +90,13 @@ def moments(longest: float) -> Iterator[tuple[int, float]]:
 
 
 def runs_of(command: Command) -> set[str]:
-    """The names of the scenario labs that `command` has made: its own process number is theirs."""
-    return {
-        path.name.split("-", 2)[2].removesuffix(".scenario.lock")
-        for path in Path(tempfile.gettempdir()).glob(f"maillab-{os.getuid()}-*.scenario.lock")
-        if f"process {command.id}" in path.read_text()
-    }
+    """The labs whose owner, as their lock says, is the scenario that `command` runs."""
+    found = set()
+    for lab in lock.owned():
+        with contextlib.suppress(OSError):  # it has just been released
+            if f"process {command.id}" in lock._path(lock.owner(lab)).read_text():
+                found.add(lab)
+    return found
 
 
 def nothing_left(name: str) -> bool:

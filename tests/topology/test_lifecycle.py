@@ -126,9 +126,11 @@ ONE_OF_EACH_KIND = ("sender-mail", "receiver-pc", "internet", "dns", FABRIC)
 BREAKAGES = {
     **{
         f"{verb.__name__} {node}": verb(node)
-        for verb in (stop, kill, remove)
+        for verb in (kill, remove)
         for node in ONE_OF_EACH_KIND
     },
+    "stop sender-mail": stop("sender-mail"),
+    "stop fabric": stop(FABRIC),
     "restart receiver-mail": restart("receiver-mail"),
     "restart internet": restart("internet"),
     "restart fabric": restart(FABRIC),
