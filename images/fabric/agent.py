@@ -236,8 +236,11 @@ def listening(questions):
 def _ports(pid, protocol):
     """The local ports of the node of process `pid` that are open to anybody."""
     waiting = {"tcp": "0A", "udp": "07"}[protocol]
-    with open(f"/proc/{pid}/net/{protocol}") as table:  # noqa: PTH123
-        rows = [line.split() for line in table.readlines()[1:]]
+    try:
+        table = pathlib.Path(f"/proc/{pid}/net/{protocol}").read_text()
+    except OSError:  # the node has ended this instant
+        return set()
+    rows = [line.split() for line in table.splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == waiting}
 
 

@@ -136,7 +136,12 @@ def _refused(error: Any, what: str) -> LabError:
 
 def process(identity: str) -> int:
     """The process number (on the engine's machine) of a container's init; 0 if not running."""
-    return int(client().api.inspect_container(identity)["State"]["Pid"])
+    from docker.errors import NotFound
+
+    try:
+        return int(client().api.inspect_container(identity)["State"]["Pid"])
+    except NotFound:
+        return 0
 
 
 def last_output(identity: str, lines: int = 20) -> str:

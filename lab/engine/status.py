@@ -28,9 +28,9 @@ def status(lab: Lab) -> dict[str, Any]:
     """
     found = {container.node: container for container in containers.find(lab.name)}
     running = {
-        node: containers.process(container.id)
+        node: process
         for node, container in found.items()
-        if container.state == "running"
+        if container.state == "running" and (process := containers.process(container.id))
     }
     silent: set[str] = set()
     ports: dict[str, bool] = {}
@@ -54,7 +54,7 @@ def status(lab: Lab) -> dict[str, Any]:
             {
                 "name": name,
                 "kind": node.kind,
-                "state": _state(found.get(name), name in silent),
+                "state": _state(found.get(name), name in running, name in silent),
                 "addresses": [str(interface.address.ip) for interface in node.interfaces],
                 "hostname": lab.plan.site.hostname(name),
                 "container": lab.plan.container(name),
@@ -80,8 +80,8 @@ def status(lab: Lab) -> dict[str, Any]:
     }
 
 
-def _state(container: Container | None, silent: bool) -> str:
-    if container is None or container.state in ("exited", "created", "dead", "removing"):
+def _state(container: Container | None, runs: bool, silent: bool) -> str:
+    if container is None or (container.state != "paused" and not runs):
         return "off"
     if container.state == "running" and not silent:
         return "ready"

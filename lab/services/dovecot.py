@@ -60,13 +60,13 @@ def mailbox(lab: Lab, address: str) -> list[StoredMessage]:
 
 
 def message(lab: Lab, address: str, folder: str, uid: int) -> bytes:
-    """The bytes of one message, as stored (lines end in CRLF, as on the wire)."""
+    """The bytes of one message, as stored; empty if there is none."""
     node = server_of(lab.plan.site, address)
     fetch = ["doveadm", "-f", "pager", "fetch", "-u", address, "text"]
     fetch += ["mailbox", folder, "uid", str(uid)]
     found = lab.run(node, fetch).check(f"reading message {uid} of {address}").stdout
     _, _, text = found.partition(b"text:\n")
-    return text.rstrip(b"\f\n") + b"\n" if text else b""
+    return text
 
 
 def _message(item: dict[str, str]) -> StoredMessage:

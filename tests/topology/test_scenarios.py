@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from lab.engine import containers
 from lab.observe.packets import ACK, SYN, Tcp, decode
 from lab.observe.pcap import Frame, read_frames
 
@@ -243,9 +244,5 @@ def test_a_story_that_goes_wrong_says_so_and_leaves_no_lab(
     assert "Traceback" not in run.stderr
     healed = [event["data"]["on"] for event in run.events("fault")]
     assert healed == [True, False], "the cable is back whatever happened"
-    listed = subprocess.run(
-        [sys.executable, "-m", "lab", "--lab", "none-such", "status"],
-        capture_output=True,
-        text=True,
-    )
-    assert "story-" not in listed.stderr
+    [begun] = [event["data"] for event in run.events("run") if "lab" in event["data"]]
+    assert containers.find(begun["lab"]) == []
