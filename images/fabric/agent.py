@@ -61,18 +61,33 @@ def present():
     return {name for _, name in socket.if_nameindex()}
 
 
+def ethtool(interface, *commands):
+    """Ioctls of linux/ethtool.h on an interface of this namespace, each with the value 0."""
+    siocethtool = 0x8946
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        for command in commands:
+            value = array.array("I", [command, 0])
+            request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
+            fcntl.ioctl(control, siocethtool, request)
+
+
 def no_offload(interface):
     """Make this namespace send real packets on `interface`.
 
     Left alone, the kernel passes 64 KiB "packets" without checksums across a veth pair: right
-    for speed, wrong for a lab in which people read packets. Values: linux/ethtool.h.
+    for speed, wrong for a lab in which people read packets.
     """
-    siocethtool, set_tx_checksum, set_tso, set_gso, set_gro = 0x8946, 0x17, 0x1F, 0x24, 0x2C
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        for command in (set_tx_checksum, set_tso, set_gso, set_gro):
-            value = array.array("I", [command, 0])
-            request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
-            fcntl.ioctl(control, siocethtool, request)
+    set_tx_checksum, set_tso, set_gso, set_gro = 0x17, 0x1F, 0x24, 0x2C
+    ethtool(interface, set_tx_checksum, set_tso, set_gso, set_gro)
+
+
+def link_known(interface):
+    """Make the kernel take note at once that `interface` has a link.
+
+    It may put that off for a second, and drop what is sent meanwhile; being asked hurries it.
+    """
+    get_link = 0x0A
+    ethtool(interface, get_link)
 
 
 def bridges(names):
@@ -117,6 +132,8 @@ def plug(port, network, pid, interface, mac, address, routes):
         lines += [f"route replace {destination} via {via}" for destination, via in routes]
         run("ip", "-batch", "-", stdin="\n".join(lines))
         no_offload(interface)
+        link_known(interface)
+    link_known(port)
     return not (laid and there)
 
 

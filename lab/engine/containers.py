@@ -83,6 +83,7 @@ def create(
         sysctls=node.sysctls,
         dns=list(node.resolvers),
         dns_search=["."],
+        extra_hosts=_own_names(plan, node),
         pid_mode="host" if is_fabric else None,
         security_opt=["apparmor=unconfined"] if is_fabric else None,
         log_config=LogConfig(type="json-file"),
@@ -111,6 +112,18 @@ def create(
         raise _refused(error, f"could not make node {node.name}") from error
     identity: str = made["Id"]
     return identity
+
+
+def _own_names(plan: Plan, node: NodePlan) -> dict[str, str]:
+    """A machine knows itself without the DNS (/etc/hosts).
+
+    Else its services would ask as they start, before the name server's cable is in, and a router
+    that has called for a machine in vain calls again only a second later.
+    """
+    if not node.interfaces:
+        return {}
+    own = str(node.interfaces[0].address.ip)
+    return {node.name: own, plan.site.hostname(node.name): own}
 
 
 def start(identity: str, node: str) -> None:

@@ -116,7 +116,7 @@ class _Up:
     def run(self) -> Lab:
         # Those with the most services first: they start while the others are still being made.
         nodes = sorted(self.plan.nodes.values(), key=lambda node: -len(self.plan.health(node.name)))
-        pool = ThreadPoolExecutor(8)
+        pool = ThreadPoolExecutor(int(__import__("os").environ.get("TH", "8")))
         try:
             fabric_ready = pool.submit(self._ensure, self.plan.fabric())
             work = {pool.submit(self._ensure, node): node for node in nodes}
