@@ -4,11 +4,12 @@
 Runs inside the fabric container, which shares the host's process list and may enter any node's
 network namespace. Standard library only; the engine (lab/engine/fabric.py) is its one caller.
 
+    agent.py hold                   serve, and then wait: the fabric's main program
     agent.py serve                  a JSON request a line on stdin, a JSON answer a line on stdout
     agent.py capture [OPTION...]    tcpdump with these options until stdin ends
 
-Both end when their stdin does: whoever kills the tool that started them, however rudely, leaves
-nothing running.
+The last two end when their stdin does: whoever kills the tool that started them, however rudely,
+leaves nothing running.
 """
 
 import array
@@ -281,6 +282,14 @@ def serve():
         print(json.dumps(answer), flush=True)  # noqa: T201
 
 
+def hold():
+    """Serve whoever attaches to the main program, and keep the fabric whatever they do."""
+    with contextlib.suppress(Exception):
+        serve()
+    while True:
+        signal.pause()
+
+
 def capture(options):
     """Run tcpdump, its output being ours, until stdin ends or it does; then stop it cleanly."""
     dump = subprocess.Popen(
@@ -317,4 +326,6 @@ def drained(pid):
 if __name__ == "__main__":
     if sys.argv[1] == "capture":
         sys.exit(capture(sys.argv[2:]))
+    if sys.argv[1] == "hold":
+        hold()
     serve()

@@ -95,6 +95,7 @@ def create(
             command=list(command),
             name=name,
             hostname=node.name,
+            stdin_open=is_fabric,  # its main program is the agent, which takes requests
             labels=labels(plan, node, started),
             host_config=host_config,
         )

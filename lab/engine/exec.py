@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lab.engine.client import LABEL_NODE, client
 from lab.errors import LabError, NodeFailed
@@ -43,43 +43,11 @@ class Result:
         return self
 
 
-class Exec:
-    """A program running in a container: write to its stdin, read its output as it comes.
+class Stream:
+    """The standard streams of a program in a container, over a socket to the engine."""
 
-    Raises NodeFailed if the container does not run.
-    """
-
-    def __init__(
-        self,
-        container: str,
-        argv: Sequence[str],
-        *,
-        user: str = "",
-        environment: Mapping[str, str] | None = None,
-        workdir: str | None = None,
-        tty: bool = False,
-    ) -> None:
-        from docker.errors import APIError
-
-        api = client().api
-        self._api = api
+    def __init__(self, holder: Any, *, tty: bool = False) -> None:
         self.tty = tty
-        try:
-            self.id: str = api.exec_create(
-                container,
-                list(argv),
-                stdin=True,
-                tty=tty,
-                user=user,
-                environment=dict(environment or {}),
-                workdir=workdir,
-            )["Id"]
-            holder: Any = api.exec_start(self.id, socket=True, tty=tty)
-        except APIError as error:
-            # The last is said of one that ends between the two calls.
-            if error.status_code in (404, 409) or "is not running" in str(error):
-                raise _not_running(container) from error
-            raise
         self._holder = holder
         # The SDK hands out a file-like wrapper; the socket beneath it can be half-closed.
         self.socket: socket.socket = getattr(holder, "_sock", holder)
@@ -118,15 +86,6 @@ class Exec:
                 return
             self._buffer += data
 
-    def status(self) -> int:
-        """The program's exit status, once its output has ended."""
-        code = self._api.exec_inspect(self.id)["ExitCode"]
-        return -1 if code is None else int(code)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Tell the program's terminal its size."""
-        self._api.exec_resize(self.id, height=rows, width=columns)
-
     def close(self) -> None:
         """Hang up. A program that reads its stdin sees the end of it."""
         with contextlib.suppress(OSError):
@@ -134,7 +93,7 @@ class Exec:
         self._holder.close()
         self.socket.close()
 
-    def __enter__(self) -> Exec:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -144,6 +103,64 @@ class Exec:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class Exec(Stream):
+    """A program running in a container: write to its stdin, read its output as it comes.
+
+    Raises NodeFailed if the container does not run.
+    """
+
+    def __init__(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str = "",
+        environment: Mapping[str, str] | None = None,
+        workdir: str | None = None,
+        tty: bool = False,
+    ) -> None:
+        from docker.errors import APIError
+
+        api = client().api
+        self._api = api
+        try:
+            self.id: str = api.exec_create(
+                container,
+                list(argv),
+                stdin=True,
+                tty=tty,
+                user=user,
+                environment=dict(environment or {}),
+                workdir=workdir,
+            )["Id"]
+            holder: Any = api.exec_start(self.id, socket=True, tty=tty)
+        except APIError as error:
+            # The last is said of one that ends between the two calls.
+            if error.status_code in (404, 409) or "is not running" in str(error):
+                raise _not_running(container) from error
+            raise
+        super().__init__(holder, tty=tty)
+
+    def status(self) -> int:
+        """The program's exit status, once its output has ended."""
+        code = self._api.exec_inspect(self.id)["ExitCode"]
+        return -1 if code is None else int(code)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the program's terminal its size."""
+        self._api.exec_resize(self.id, height=rows, width=columns)
+
+
+def attach(container: str) -> Stream:
+    """The streams of a container's main program, which was given an open stdin.
+
+    For one that has just been started this saves the engine a second start of a program. It goes
+    on when we hang up.
+    """
+    wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+    return Stream(client().api.attach_socket(container, params=wanted))
 
 
 def _not_running(container: str) -> NodeFailed:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lab.engine.exec import STDERR, Exec
+from lab.engine.exec import STDERR, Exec, Stream, attach
 from lab.errors import EngineError
 from lab.services import File, Question
 from lab.topology.addressing import Interface, Route
@@ -26,15 +26,18 @@ def mac_address(interface: Interface) -> str:
 class Fabric:
     """An open line to the agent. Not for use by several threads at once."""
 
-    def __init__(self, program: Exec) -> None:
+    def __init__(self, program: Stream) -> None:
         self._program = program
         self._pending = bytearray()
 
     @classmethod
     @contextmanager
-    def of(cls, container: str) -> Iterator[Fabric]:
-        """A line to the agent in the fabric container `container`."""
-        with Exec(container, [AGENT, "serve"]) as program:
+    def of(cls, container: str, *, fresh: bool = False) -> Iterator[Fabric]:
+        """A line to the agent in the fabric container `container`.
+
+        A `fresh` one, to which nobody has spoken yet, is spoken to as its main program.
+        """
+        with attach(container) if fresh else Exec(container, [AGENT, "serve"]) as program:
             yield cls(program)
 
     def _call(self, verb: str, **arguments: Any) -> Any:

@@ -109,6 +109,7 @@ class _Up:
         self.found = found
         self.progress = progress
         self.fresh: set[str] = set()  # nodes that had to be started
+        self.made: set[str] = set()  # those of them that were not there at all
         self.processes: dict[str, int] = {}
         self.lab = Lab(plan, started, {})
         self.cancelled = threading.Event()
@@ -116,12 +117,12 @@ class _Up:
     def run(self) -> Lab:
         # Those with the most services first: they start while the others are still being made.
         nodes = sorted(self.plan.nodes.values(), key=lambda node: -len(self.plan.health(node.name)))
-        pool = ThreadPoolExecutor(int(__import__("os").environ.get("TH", "8")))
+        pool = ThreadPoolExecutor(8)
         try:
             fabric_ready = pool.submit(self._ensure, self.plan.fabric())
             work = {pool.submit(self._ensure, node): node for node in nodes}
             fabric_ready.result()
-            with Fabric.of(self.lab.containers[FABRIC]) as fabric:
+            with Fabric.of(self.lab.containers[FABRIC], fresh=FABRIC in self.made) as fabric:
                 fabric.bridges(self.plan.networks)
                 for done in as_completed(work):
                     done.result()
@@ -149,6 +150,8 @@ class _Up:
         else:
             self.progress(f"starting {node.name}")
             self.fresh.add(node.name)
+            if there is None:
+                self.made.add(node.name)
             identity = there.id if there else containers.create(self.plan, node, self.started)
             if there is not None and there.state == "paused":
                 client().api.unpause(identity)
