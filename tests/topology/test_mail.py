@@ -188,8 +188,6 @@ AWKWARD = {
 }
 
 
-
-
 @pytest.mark.parametrize("body", AWKWARD.values(), ids=AWKWARD)
 def test_what_lab_send_is_given_lab_mailbox_gives_back(lab: Lab, body: str) -> None:
     subject = "Mittagessen? 점심 🍜"
