@@ -168,11 +168,6 @@ def last_output(identity: str, lines: int = 20) -> str:
     return ""
 
 
-def exit_status(identity: str) -> int:
-    """The status with which a container's main program ended."""
-    return int(client().api.inspect_container(identity)["State"]["ExitCode"])
-
-
 def remove(containers: Iterable[Container]) -> None:
     """Remove containers, whatever their state; none is there any more when this returns."""
     in_parallel(_remove, containers)

@@ -20,7 +20,7 @@ from lab.engine.fabric import Fabric
 from lab.engine.interrupt import put_off
 from lab.engine.lab import Lab
 from lab.engine.plan import FABRIC, NodePlan, Plan
-from lab.errors import LabBusy, NodeFailed, UsageError
+from lab.errors import EngineError, LabBusy, NodeFailed, UsageError
 from lab.services import Question
 
 READY_SECONDS = 30.0  # ten times what the slowest machine measured has needed
@@ -161,12 +161,16 @@ class _Up:
         self.processes[node.name] = containers.process(identity)
 
     def _plug(self, fabric: Fabric, node: NodePlan) -> None:
-        if not self.processes[node.name]:
-            raise self._failure(node.name, "ended as soon as it was started")
-        if node.files:
-            fabric.configure(node.files, self.processes[node.name])
-        for interface in node.interfaces:
-            fabric.plug(interface, node.routes, self.processes[node.name])
+        try:
+            if node.files:
+                fabric.configure(node.files, self.processes[node.name])
+            for interface in node.interfaces:
+                fabric.plug(interface, node.routes, self.processes[node.name])
+        except EngineError as error:
+            # There is no plugging a cable into a machine that has ended meanwhile.
+            if containers.process(self.lab.containers[node.name]):
+                raise
+            raise self._failure(node.name, "ended while the lab came up") from error
 
     def _make_sound(self, fabric: Fabric) -> None:
         """Restart nodes that were running but whose services no longer answer."""
@@ -192,6 +196,9 @@ class _Up:
             silent = fabric.answering(asked, seconds=1.0)
             if not silent:
                 return
+            # Who has answered is left in peace: a log full of our calls hides what is wrong.
+            unanswered = {question for question, _ in silent}
+            asked = [(process, question) for process, question in asked if question in unanswered]
             self._look_for_dead()
             if time.monotonic() > deadline:
                 raise self._unanswered(silent)

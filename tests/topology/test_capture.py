@@ -273,3 +273,29 @@ def test_a_student_runs_tcpdump_on_their_own_pc(lab: Lab, user: str) -> None:
     assert len(whole(lab.run("sender-pc", ["cat", file], user=user).stdout)) == 2
     read = lab.run("sender-pc", ["tcpdump", "-n", "-r", file], user=user).check("reading it").text
     assert "198.51.100.10 > 203.0.113.10: ICMP echo request" in read
+
+
+def test_wireshark_is_given_the_packets_as_they_come(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in takes Wireshark's place: what it is called with, and what it is given."""
+    program = tmp_path / "wireshark"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\nexec cat > {tmp_path}/shown\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with capturing(lab, "sender-pc", "--wireshark", "--filter", "icmp") as process:
+        ping(lab)
+        until("it shows both packets", lambda: len(frames(tmp_path / "shown")) == 2)
+        interrupt(process)
+    assert (tmp_path / "asked").read_text() == "-k -i -\n"
+    assert len(whole((tmp_path / "shown").read_bytes())) == 2
+
+
+def test_without_wireshark_the_way_out_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    done = run_lab(lab.name, "capture", "sender-pc", "--wireshark")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        "lab: Wireshark is not installed\n"
+        "  → apt-get install wireshark, or write a file with -w and open it elsewhere\n"
+    )
