@@ -202,12 +202,12 @@ def test_without_a_mirror_the_way_out_is_named(api: FakeApi, folder: Path) -> No
         api,
         folder,
         {"stream": "Step 6/7 : RUN apt-get update\n"},
-        {"stream": "W: Temporary failure resolving 'deb.debian.org'\n"},
+        {"stream": "W: Temporary failure resolving 'mirror.example'\n"},
         {"error": "returned a non-zero code: 100"},
     ) == (
         "image base needs Debian's packages, and no mirror answers\n"
         "  | Step 6/7 : RUN apt-get update\n"
-        "  | W: Temporary failure resolving 'deb.debian.org'\n"
+        "  | W: Temporary failure resolving 'mirror.example'\n"
         "  | returned a non-zero code: 100\n"
         "  → on a machine with Internet type: lab images save FILE, "
         "then here: lab images load FILE"
