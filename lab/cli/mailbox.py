@@ -52,9 +52,11 @@ def command(lab_name: str, user: str, uid: int | None, folder: str, as_json: boo
     from lab.units import format_clock
     from lab.views.tables import table
 
+    # Most people have one folder, and a projector few columns.
+    folders = {message.folder for message in found} != {"INBOX"}
     rows = [
         (
-            message.folder,
+            *([message.folder] if folders else []),
             message.uid,
             format_clock(lab.clock.lab_time(message.received)),
             message.sender,
@@ -65,7 +67,8 @@ def command(lab_name: str, user: str, uid: int | None, folder: str, as_json: boo
         for message in found
     ]
     headers = ("folder", "uid", "lab time", "from", "subject", "bytes", "flags")
-    click.echo(table(headers, rows, {"from": 22, "subject": 22}))
+    shown = headers if folders else headers[1:]
+    click.echo(table(shown, rows, {"from": 22, "subject": 22}))
 
 
 def _flags(flags: tuple[str, ...]) -> str:
