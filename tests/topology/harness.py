@@ -129,6 +129,11 @@ def lock_files(name: str) -> list[Path]:
     return list(Path(tempfile.gettempdir()).glob(f"maillab-{os.getuid()}-{name}*.lock"))
 
 
+def nothing_left(name: str) -> bool:
+    """Whether neither a container nor a lock file of a lab is there."""
+    return not made(name) and not lock_files(name)
+
+
 # --- Mail -------------------------------------------------------------------------------------
 
 
