@@ -24,6 +24,7 @@ from lab.errors import EngineError, LabBusy, NodeFailed, UsageError
 from lab.services import Question
 
 READY_SECONDS = 30.0  # ten times what the slowest machine measured has needed
+ENDED_SECONDS = 2.0  # for the engine to notice that a machine has ended
 SOUND_SECONDS = 3.0  # for a node that ran before: does it still answer?
 
 Progress = Callable[[str], None]
@@ -167,9 +168,13 @@ class _Up:
             for interface in node.interfaces:
                 fabric.plug(interface, node.routes, self.processes[node.name])
         except EngineError as error:
-            # There is no plugging a cable into a machine that has ended meanwhile.
-            if containers.process(self.lab.containers[node.name]):
-                raise
+            # There is no plugging a cable into a machine that has ended meanwhile; the engine
+            # hears of its end a little later than we do.
+            deadline = time.monotonic() + ENDED_SECONDS
+            while containers.process(self.lab.containers[node.name]):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
             raise self._failure(node.name, "ended while the lab came up") from error
 
     def _make_sound(self, fabric: Fabric) -> None:
