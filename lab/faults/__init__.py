@@ -16,6 +16,10 @@ class Fault(Protocol):
     """One bad thing. `apply` and `revert` return when it is done, and seen to be."""
 
     @property
+    def kind(self) -> str:
+        """Its name, as typed: `power-cut`."""
+
+    @property
     def title(self) -> str:
         """What it is, for people: `receiver-mail has lost its power`."""
 

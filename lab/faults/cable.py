@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lab.engine import power
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class CablePulled:
     """`node` runs on, cut off: its cable is out at the far end."""
+
+    kind: ClassVar[str] = "cable-pulled"
 
     node: str
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lab.engine import power
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PowerCut:
     """`node` is without power: silent on the wire, its memory gone, its disk kept."""
+
+    kind: ClassVar[str] = "power-cut"
 
     node: str
 

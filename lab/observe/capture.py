@@ -12,7 +12,6 @@ import queue
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -22,8 +21,6 @@ from lab.engine.plan import FABRIC
 from lab.errors import LabError, UsageError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Buffer
 
     from lab.engine.lab import Lab
@@ -145,54 +142,32 @@ class Listener:
         self._program.close()
 
 
-class Recording:
-    """Captures into files, one for each port, in the background, while the `with` block runs."""
+class Replay:
+    """What has passed on a network since its lab was ready, and (with `follow`) what passes now.
 
-    def __init__(self, lab: Lab, files: dict[Port, BinaryIO], expression: str = "") -> None:
-        self._lab = lab
-        self._files = files
-        self._expression = expression
-        self._stack = ExitStack()
-        self.listeners: list[Listener] = []
-        self._threads: list[threading.Thread] = []
-        self.ended_early: list[str] = []
-        """Where tcpdump ended though nobody told it to: what came after was not seen."""
+    As a Listener, but of the record that the fabric keeps by itself.
+    """
 
-    def __enter__(self) -> Recording:
-        with ExitStack() as stack:
-            for port, file in self._files.items():
-                listener = Listener(self._lab, port, self._expression)
-                stack.callback(listener.close)
-                self.listeners.append(listener)
-                thread = threading.Thread(target=self._copy, args=(listener, file), daemon=True)
-                thread.start()
-                self._threads.append(thread)
-            self._stack = stack.pop_all()
-        return self
+    def __init__(self, lab: Lab, network: str, *, follow: bool) -> None:
+        self.port = Port(network, network)
+        argv = [AGENT, "replay", network, *(["follow"] if follow else [])]
+        self._program = Exec(lab.container(FABRIC), argv)
+        self.stopped = not follow
 
-    def _copy(self, listener: Listener, file: BinaryIO) -> None:
-        for data in listener.chunks():
-            file.write(data)
-            file.flush()
-        if not listener.stopped:
-            self.ended_early.append(listener.port.name)
+    def chunks(self) -> Iterator[bytes]:
+        """The octets of a pcap, until it is stopped, or (not to follow) all have come."""
+        return (data for stream, data in self._program.frames() if stream == STDOUT)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for listener in self.listeners:
-            listener.stop()
-        for thread in self._threads:
-            thread.join(timeout=5)
-        self._stack.close()
+    def stop(self) -> None:
+        """No more is wanted; `chunks` then ends. From any thread."""
+        if not self.stopped:
+            self.stopped = True
+            with contextlib.suppress(OSError):
+                self._program.close_stdin()
 
-    @property
-    def dropped(self) -> int:
-        """Packets the kernel could not hand to tcpdump in time; known after the block."""
-        return sum(listener.dropped for listener in self.listeners)
+    def close(self) -> None:
+        """Hang up."""
+        self._program.close()
 
 
 def merged(listeners: Sequence[Listener], sink: BinaryIO) -> None:
@@ -206,7 +181,7 @@ def merged(listeners: Sequence[Listener], sink: BinaryIO) -> None:
 
     def read(index: int, listener: Listener) -> None:
         try:
-            for frame in read_frames(io.BufferedReader(_Stream(listener))):
+            for frame in read_frames(io.BufferedReader(ListenerStream(listener))):
                 arrived.put((index, frame))
         finally:
             arrived.put((index, None))
@@ -225,10 +200,10 @@ def merged(listeners: Sequence[Listener], sink: BinaryIO) -> None:
             sink.flush()
 
 
-class _Stream(io.RawIOBase):
+class ListenerStream(io.RawIOBase):
     """A listener as a raw stream, for whoever reads a capture as a file."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener | Replay) -> None:
         self._chunks = listener.chunks()
         self._left = b""
 

@@ -6,13 +6,13 @@ find out what is said in them, `lab.observe.turns` is what comes out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from lab.observe.packets import Tcp, decode
+from lab.observe.packets import Packet, Tcp, decode
 from lab.observe.pcap import CaptureCut, Frame, read_frames
-from lab.observe.protocols import PORTS, READERS, Reads
+from lab.observe.protocols import PORTS, READERS, Reads, Unread
 from lab.observe.tcp import Step, Stream, Tracker, follow
 from lab.observe.tls import begins_with_hello
 from lab.observe.turns import Dialogue, Transaction, Turn, TurnKind
@@ -21,8 +21,10 @@ from lab.observe.udp import Flows
 __all__ = [
     "PORTS",
     "SMTP_PORTS",
+    "Conversations",
     "Dialogue",
     "Source",
+    "Steps",
     "Transaction",
     "Turn",
     "TurnKind",
@@ -36,55 +38,92 @@ SMTP_PORTS = frozenset({25, 465, 587})
 Ports: TypeAlias = Iterable[int] | Mapping[int, str]
 
 
-def listen(frames: Iterable[Frame], ports: Ports = PORTS) -> Iterator[tuple[Dialogue, Turn | None]]:
-    """Each turn as soon as it is complete, with its dialogue.
+class Conversations:
+    """Dialogues made of steps, one step at a time; see `listen` for a whole capture.
 
-    A None in a turn's place says that the connection itself changed (called, accepted, closed,
-    reset, declared unreachable, over). `ports` are the servers' ports to listen to; unless they
-    are given, whoever begins with TLS is heard too. Nothing is kept of a connection that is over.
-    Raises what `frames` raises.
+    `ports` are the servers' ports to listen to; unless they are given, whoever begins with TLS is
+    heard too. Nothing is kept of a connection that is over.
     """
-    wanted = ports if isinstance(ports, Mapping) else {p: PORTS.get(p, "smtp") for p in ports}
-    readers: dict[Stream, tuple[Dialogue, Reads]] = {}
-    for step in _steps(frames):
+
+    def __init__(self, ports: Ports = PORTS) -> None:
+        self._guess_tls = ports is PORTS
+        self._wanted = (
+            ports if isinstance(ports, Mapping) else {p: PORTS.get(p, "smtp") for p in ports}
+        )
+        self._readers: dict[Stream, tuple[Dialogue, Reads]] = {}
+
+    def take(self, step: Step) -> Sequence[tuple[Dialogue, Turn | None]]:
+        """The turns that `step` made complete; None in a turn's place if the connection changed."""
         stream, kind, _, _, _, data, _, _ = step
-        known = readers.get(stream)
+        known = self._readers.get(stream)
         if known is None:
-            protocol = wanted.get(stream.server.port)
-            if ports is PORTS and protocol is None and begins_with_hello(data):
-                protocol = "tls"
-            if protocol is None or (stream.transport == "udp") > (protocol == "dns"):
-                continue
-            dialogue = Dialogue(stream)
-            known = readers[stream] = dialogue, READERS[protocol](dialogue)
+            known = self._meet(stream, data)
+            if known is None:
+                return ()
         dialogue, reader = known
         told = len(dialogue.turns)
         if kind == "data" or kind == "lost":
             reader.feed(step)
-        elif kind == "over":
+            if len(dialogue.turns) == told:
+                return ()
+            return [(dialogue, turn) for turn in dialogue.turns[told:]]
+        if kind == "over":
             reader.finish()
             dialogue.over = True
-            del readers[stream]
-        if len(dialogue.turns) > told:
-            for turn in dialogue.turns[told:]:
-                yield dialogue, turn
-        if kind != "data" and kind != "lost":
-            yield dialogue, None
+            del self._readers[stream]
+        return [*((dialogue, turn) for turn in dialogue.turns[told:]), (dialogue, None)]
+
+    def _meet(self, stream: Stream, data: bytes) -> tuple[Dialogue, Reads] | None:
+        protocol = self._wanted.get(stream.server.port)
+        if protocol is None and self._guess_tls and begins_with_hello(data):
+            protocol = "tls"
+        if protocol is None or (stream.transport == "udp") > (protocol == "dns"):
+            return None
+        dialogue = Dialogue(stream)
+        known = self._readers[stream] = dialogue, READERS.get(protocol, Unread)(dialogue)
+        return known
+
+
+def listen(frames: Iterable[Frame], ports: Ports = PORTS) -> Iterator[tuple[Dialogue, Turn | None]]:
+    """Each turn as soon as it is complete, with its dialogue.
+
+    A None in a turn's place says that the connection itself changed (called, accepted, closed,
+    reset, declared unreachable, over). Raises what `frames` raises.
+    """
+    take = Conversations(ports).take
+    for step in _steps(frames):
+        said = take(step)
+        if said:
+            yield from said
+
+
+class Steps:
+    """What happens to TCP connections and UDP flows, one packet at a time."""
+
+    def __init__(self) -> None:
+        self._tracker, self._flows = Tracker(), Flows()
+
+    def feed(self, packet: Packet | None) -> Sequence[Step]:
+        """What `packet` did to the connection it belongs to."""
+        steps = self._tracker.feed(packet)
+        return steps if steps or isinstance(packet, Tcp) else self._flows.feed(packet)
+
+    def stream(self, packet: Tcp) -> Stream | None:
+        """The connection of a segment that was fed last."""
+        return self._tracker.stream(packet)
+
+    def finish(self) -> Iterator[Step]:
+        """The end of the capture: every connection is over."""
+        yield from self._tracker.finish()
+        yield from self._flows.finish()
 
 
 def _steps(frames: Iterable[Frame]) -> Iterator[Step]:
-    """What happens to TCP connections and UDP flows."""
-    tracker, flows = Tracker(), Flows()
-    follow_tcp, follow_udp = tracker.feed, flows.feed
+    steps = Steps()
+    feed = steps.feed
     for frame in frames:
-        packet = decode(frame)
-        steps = follow_tcp(packet)
-        if steps:
-            yield from steps
-        elif not isinstance(packet, Tcp):
-            yield from follow_udp(packet)
-    yield from tracker.finish()
-    yield from flows.finish()
+        yield from feed(decode(frame))
+    yield from steps.finish()
 
 
 Source: TypeAlias = str | Path | BinaryIO

@@ -7,6 +7,7 @@ only whole seconds.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import threading
@@ -88,19 +89,34 @@ def read(lab: Lab, node: str) -> list[LogLine]:
     return list(parse(node, filter(None, output.split(b"\n"))))
 
 
-def follow(lab: Lab, node: str, after: int = 0) -> Iterator[LogLine]:
-    """The lines of `node` as they are written, those after number `after`; ends with the node."""
-    from lab.engine.client import client
+class Follower:
+    """The lines of `node` as they are written, those after number `after`.
 
-    stream = client().api.logs(lab.container(node), timestamps=True, stream=True, follow=True)
-    pending = b""
-    number = 0
-    for chunk in stream:
-        *lines, pending = (pending + chunk).split(b"\n")
-        for line in parse(node, lines, number):
-            number = line.number
-            if number > after:
-                yield line
+    Iterating ends with the node, or when another thread closes it.
+    """
+
+    def __init__(self, lab: Lab, node: str, after: int = 0) -> None:
+        from lab.engine.client import client
+
+        self._node, self._after = node, after
+        self._stream = client().api.logs(
+            lab.container(node), timestamps=True, stream=True, follow=True
+        )
+
+    def __iter__(self) -> Iterator[LogLine]:
+        pending = b""
+        number = 0
+        for chunk in self._stream:
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in parse(self._node, lines, number):
+                number = line.number
+                if number > self._after:
+                    yield line
+
+    def close(self) -> None:
+        """Hear no more."""
+        with contextlib.suppress(OSError):
+            self._stream.close()
 
 
 def follow_all(lab: Lab, nodes: Iterable[str], after: Mapping[str, int]) -> Iterator[LogLine]:
@@ -108,7 +124,7 @@ def follow_all(lab: Lab, nodes: Iterable[str], after: Mapping[str, int]) -> Iter
     arrived: queue.SimpleQueue[LogLine | None] = queue.SimpleQueue()
 
     def watch(node: str) -> None:
-        for line in follow(lab, node, after.get(node, 0)):
+        for line in Follower(lab, node, after.get(node, 0)):
             arrived.put(line)
         arrived.put(None)
 

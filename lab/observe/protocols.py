@@ -37,6 +37,21 @@ class Reads(Protocol):
         """The connection is over: what was begun and never completed becomes a turn too."""
 
 
+class Unread:
+    """A connection that is only followed: what is said over it is nobody's to read."""
+
+    protocol: ClassVar[str] = "tcp"
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        dialogue.protocol = self.protocol
+
+    def feed(self, step: Step) -> None:
+        """Pass over it."""
+
+    def finish(self) -> None:
+        """The connection is over."""
+
+
 READERS: Mapping[str, type[Reads]] = {
     reader.protocol: reader for reader in (Smtp, Lmtp, Pop3, Imap, Http, Dns, Tls)
 }
@@ -46,6 +61,16 @@ PORTS: Mapping[int, str] = {
     **{110: "pop3", 995: "pop3", 143: "imap", 993: "imap"},
     **{80: "http", 443: "http", 53: "dns"},
 }
+
+
+class _Every(dict[int, str]):
+    """Every port there is: what nobody can read is followed at least."""
+
+    def get(self, port: int, default: object = None) -> str:
+        return PORTS.get(port, Unread.protocol)
+
+
+EVERY: Mapping[int, str] = _Every()
 
 
 def chosen(words: Iterable[str]) -> dict[int, str]:

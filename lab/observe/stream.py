@@ -42,7 +42,8 @@ class Stream:
     repeat), `accepted` the server's SYN-ACK, `established` the client's answer to that, `closed`
     who first sent a FIN and `reset` who first sent an RST. `repeated`: octets a side sent more
     than once, seen on the cable the stream was first seen on. `midstream`: no SYN was captured,
-    so who is the client was guessed from the ports.
+    so who is the client was guessed from the ports. `isn`: the client's initial sequence number,
+    by which the connection is known on another network too.
     """
 
     transport: ClassVar[Literal["tcp", "udp"]] = "tcp"
@@ -53,6 +54,7 @@ class Stream:
     opened: Mark
     interface: str | None = None
     midstream: bool = False
+    isn: int | None = None
     syns: list[Mark] = field(default_factory=list)
     accepted: Mark | None = None
     established: Mark | None = None
@@ -68,8 +70,8 @@ class Stream:
 
     @property
     def connected(self) -> bool:
-        """Whether the server accepted (or the capture begins after it did)."""
-        return self.midstream or self.accepted is not None
+        """Whether the server accepted, seen or not: the client goes on as if it had."""
+        return self.midstream or self.accepted is not None or self.established is not None
 
     @property
     def state(self) -> str:

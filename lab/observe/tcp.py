@@ -190,6 +190,11 @@ class Tracker:
         self._halves.clear()
         self._finished.clear()
 
+    def stream(self, packet: Tcp) -> Stream | None:
+        """The stream that a segment belongs to which was fed last."""
+        half = self._halves.get((packet.src, packet.sport, packet.dst, packet.dport))
+        return half.stream if half else None
+
     def _segment(self, packet: Tcp, half: _Half | None) -> list[Step]:
         """Any segment, with all that can be wrong about it."""
         steps: list[Step] = []
@@ -209,6 +214,8 @@ class Tracker:
         if half.isn is None:
             half.isn = seq if flags & SYN else seq - 1 & _MASK
         if flags & SYN:
+            if calling:
+                half.stream.isn = seq
             steps += _handshake(packet, half, mark)
             seq = seq + 1 & _MASK
         if half.next is None and not flags & RST:
@@ -269,7 +276,7 @@ class Tracker:
         if quoted.protocol != _TCP or quoted.sport is None or quoted.dport is None:
             return ()
         half = self._halves.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
-        if half is None:
+        if half is None or half.over:
             return ()
         mark = Mark(packet.frame.number, packet.frame.time)
         half.stream.complaints.append(Complaint(mark, packet.src, packet.reason))
@@ -302,8 +309,8 @@ def _acknowledged(packet: Tcp, half: _Half, mark: Mark) -> Iterator[Step]:
     if peer.next is None:
         peer.next = packet.ack  # the capture begins mid-stream: all before was before
     if stream.established is None and not packet.flags & (SYN | RST):
-        answers = half.side == "client" and stream.accepted is not None
-        if answers or stream.midstream:
+        # That the server accepted the capture may have missed, or whatever the client said.
+        if half.side == "client" or packet.payload or stream.midstream:
             stream.established = mark
             yield _news("established", half, mark)
     yield from peer.ripe(mark.frame)
@@ -331,11 +338,15 @@ def _ended(half: _Half) -> bool:
 
 def _over(half: _Half) -> Iterator[Step]:
     """What still waits behind holes, in both directions, and then the end of the stream."""
+    stream = half.stream
     for each in (half, half.peer):
         last = max((frame for _, frame, _, _ in each.waiting), default=0)
         yield from each.ripe(last, give_up=True)
+        if each.fin is not None and each.next is not None and (hole := each.fin - each.next) > 0:
+            frame, time = stream.fins[each.side]
+            yield _step((stream, "lost", each.side, frame, time, b"", frame, hole))
         each.over, each.plain = True, False
-    yield _news("over", half, half.stream.opened)
+    yield _news("over", half, stream.opened)
 
 
 def follow(frames: Iterable[Frame]) -> Iterator[Step]:

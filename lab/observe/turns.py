@@ -33,6 +33,8 @@ TurnKind: TypeAlias = Literal[
 ]
 # The last word a polite client says.
 _FAREWELLS = {"smtp": "QUIT", "lmtp": "QUIT", "pop3": "QUIT", "imap": "LOGOUT"}
+# After these the next message, if any, begins with a MAIL of its own.
+ENDS_TRANSACTION = frozenset({"RSET", "EHLO", "HELO", "LHLO", "QUIT"})
 _FAILED = frozenset({"-ERR", "NO", "BAD"})
 
 
@@ -115,6 +117,19 @@ class Transaction:
     rcpts: list[Turn] = field(default_factory=list)
     data: list[Turn] = field(default_factory=list)  # DATA, or each BDAT
     content: list[Turn] = field(default_factory=list)  # the message, or each chunk
+    whole: bool = False
+    """The client has sent all of the message (or as much of it as the connection carried)."""
+
+    def take(self, turn: Turn) -> None:
+        """A turn that comes after its MAIL, and before what ends it."""
+        if turn.kind == "content":
+            self.content.append(turn)
+            last = self.data[-1] if self.data else turn
+            self.whole = last.command == "DATA" or (last.argument or "").upper().endswith("LAST")
+        elif turn.kind == "command" and turn.command == "RCPT":
+            self.rcpts.append(turn)
+        elif turn.kind == "command" and turn.command in ("DATA", "BDAT"):
+            self.data.append(turn)
 
     @property
     def mail_from(self) -> str:
@@ -213,18 +228,13 @@ class Dialogue:
         found: list[Transaction] = []
         current: Transaction | None = None
         for turn in self.turns:
-            if turn.kind == "content" and current:
-                current.content.append(turn)
-            if turn.kind != "command":
-                continue
-            if turn.command == "MAIL":
+            if turn.kind == "command" and turn.command == "MAIL":
                 found.append(current := Transaction(turn))
-            elif turn.command in ("RSET", "EHLO", "HELO", "LHLO", "QUIT"):
+            elif turn.kind == "command" and turn.command in ENDS_TRANSACTION:
                 current = None
-            elif current and turn.command == "RCPT":
-                current.rcpts.append(turn)
-            elif current and turn.command in ("DATA", "BDAT"):
-                current.data.append(turn)
+            elif current:
+                current.take(turn)
+                current = None if current.whole else current
         return found
 
     def address(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from lab.scenarios.evidence import Evidence
+from lab.scenarios.evidence import logged
 from lab.scenarios.wire import Connection
 from lab.services import dovecot, postfix
 
@@ -76,17 +76,13 @@ class BatchExpectation:
         messages, evidence = stage.mailbox(to.address)
         arrived = [one.message_id for one in messages if one.message_id in wanted]
         sent = [one for one in stage.attempts(self._server) if one.queue_id in self._ids]
-        logged = [
-            Evidence("log", node=one.line.node, line=one.line.number)
-            for one in sent
-            if one.status == "sent"
-        ]
+        lines = [logged(one.line) for one in sent if one.status == "sent"]
         stage.check(
             "delivered",
             f"each of the {len(wanted)} messages is in the mailbox of {to}, once",
             f"{len(arrived)} there, {len(set(arrived))} different",
             len(arrived) == len(set(arrived)) == len(wanted),
-            [evidence, *logged],
+            [evidence, *lines],
         )
 
     def _finished(self, to: Person, since: float) -> list[Connection]:

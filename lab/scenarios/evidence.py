@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from lab.observe.maillog import LogLine
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,8 @@ class Evidence:
     """A place to look: a frame of a capture, a line of a log, or an event of the run.
 
     `kind` is `packet` (file, frame), `log` (node, line), or the kind of an event (node, event):
-    `queue`, `mailbox`, `machine`.
+    `queue`, `mailbox`, `machine`, `cable`. `says` is what is to be found there: words of a packet
+    or line as they stand in it, a DNS question as `MX receiver.example?`, or `SYN`.
     """
 
     kind: str
@@ -23,22 +28,29 @@ class Evidence:
     frame: int | None = None
     line: int | None = None
     event: int | None = None
+    says: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The evidence as `--json` prints it: only what it has."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
     def __str__(self) -> str:
+        """Short, for behind a sentence: `sender-lan#12`, `sender-mail:9`, `event 38`."""
         if self.kind == "packet":
-            return f"{(self.file or '').rpartition('/')[2]} #{self.frame}"
+            return f"{PurePath(self.file or '').stem}#{self.frame}"
         if self.kind == "log":
-            return f"log {self.node}:{self.line}"
-        return f"{self.kind} {self.node} (event {self.event})"
+            return f"{self.node}:{self.line}"
+        return f"event\N{NO-BREAK SPACE}{self.event}"
 
 
-def packet(file: str, frame: int) -> Evidence:
+def packet(file: str, frame: int, says: str) -> Evidence:
     """Frame number `frame` of the capture `file` (relative to the run's folder)."""
-    return Evidence("packet", file=file, frame=frame)
+    return Evidence("packet", file=file, frame=frame, says=says)
+
+
+def logged(line: LogLine) -> Evidence:
+    """A line of a machine's log."""
+    return Evidence("log", node=line.node, line=line.number, says=line.text)
 
 
 def summary(evidence: Iterable[Evidence], at_most: int = 3) -> str:

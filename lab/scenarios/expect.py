@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from lab.events import Refs
 from lab.observe import maillog
-from lab.observe.dialogue import Transaction
 from lab.observe.maillog import Attempt
-from lab.scenarios.evidence import Evidence
-from lab.scenarios.wire import MX, Connection
+from lab.scenarios.evidence import Evidence, logged
+from lab.scenarios.wire import Connection, carrying
 from lab.services import dovecot
 from lab.services.mail_server import real_schedule
 from lab.units import format_duration, parse_duration
@@ -36,9 +35,6 @@ class MessageExpectation:
 
     def _attempts(self) -> list[Attempt]:
         return self._stage.attempts(self._message.server, self._message.queue_id)
-
-    def _log(self, line: maillog.LogLine) -> Evidence:
-        return Evidence("log", node=line.node, line=line.number)
 
     def deferred(self, *, times: int) -> list[Attempt]:
         """At least `times` attempts fail, as far apart as the schedule says; it stays queued."""
@@ -60,7 +56,7 @@ class MessageExpectation:
             f"{times} attempts, all in vain, each with its cause",
             f"{len(found)} attempts, {found[-1].status}: {'; '.join(causes)}",
             all(attempt.status == "deferred" and attempt.reason for attempt in found),
-            [self._log(attempt.line) for attempt in found],
+            [logged(attempt.line) for attempt in found],
         )
         self._judge_intervals(found)
         entries, evidence = stage.queue(message.server)
@@ -94,7 +90,7 @@ class MessageExpectation:
             f"{format_duration(late * lab.clock.scale)} later, which is {late}s of real time)",
             ", ".join(format_duration(round(interval)) for interval in intervals),
             all(-early <= lab.clock.real(interval - retry) <= late for interval in intervals),
-            [self._log(attempt.line) for attempt in attempts],
+            [logged(attempt.line) for attempt in attempts],
         )
 
     def _slack(self) -> tuple[int, int]:
@@ -130,17 +126,7 @@ class MessageExpectation:
         """The sender's mail program gave it to the sender's server (port 587), which queued it."""
         stage, message = self._stage, self._message
         sender = stage.person(message.sender)
-
-        def transaction() -> tuple[Connection, Transaction] | None:
-            found = stage.wire.connections(
-                stage.network(message.server),
-                client=stage.address(sender.seat),
-                server=stage.address(message.server),
-                port=587,
-            )
-            return _carrying(found, message.message_id)
-
-        connection, found = stage.until("the submission is in the capture", transaction)
+        connection, found = sender.submission(message.message_id)
         dialogue = connection.dialogue
         stage.check(
             "submission",
@@ -149,15 +135,15 @@ class MessageExpectation:
             f"<{', '.join(found.recipients)}>, DATA: {found.code} "
             f"{found.reply.text if found.reply else ''}",
             found.code == 250 and found.mail_from == message.sender,
-            [connection.syn, *(connection.at(frame) for frame in _frames(found))],
+            [connection.syn, *connection.steps(found)],
         )
-        taken = stage.until("it is in the queue's log", lambda: self._active())
+        taken = stage.until("it is in the queue's log", self._active)
         stage.check(
             "in the queue",
             f"the message enters the queue of {message.server}",
             f"{taken.queue_id}: from {taken.value}, queue active",
             True,
-            [self._log(taken.line)],
+            [logged(taken.line)],
         )
 
     def _active(self) -> maillog.QueueEvent | None:
@@ -171,7 +157,7 @@ class MessageExpectation:
         network = stage.network(message.server)
         asked = stage.until(
             "the MX question is in the capture",
-            lambda: stage.wire.question(network, domain, MX, after=stage.opened),
+            lambda: stage.wire.question(network, domain, "MX", after=stage.opened),
         )
         stage.check(
             "MX question",
@@ -181,10 +167,9 @@ class MessageExpectation:
             [asked],
         )
 
-        def transaction() -> tuple[Connection, Transaction] | None:
-            return _carrying(self._calls(), message.message_id)
-
-        connection, found = stage.until("the relaying is in the capture", transaction)
+        connection, found = stage.until(
+            "the relaying is in the capture", lambda: carrying(self._calls(), message.message_id)
+        )
         dialogue = connection.dialogue
         stage.check(
             "relay",
@@ -193,7 +178,7 @@ class MessageExpectation:
             f"{dialogue.client} → {dialogue.server}: {found.code} "
             f"{found.reply.text if found.reply else ''}",
             found.code == 250 and not dialogue.stream.midstream,
-            [connection.syn, *(connection.at(frame) for frame in _frames(found))],
+            [connection.syn, *connection.steps(found)],
         )
 
     def _calls(self, after: float = 0) -> list[Connection]:
@@ -217,7 +202,7 @@ class MessageExpectation:
             f"{node} is off, and nobody calls it",
             f"{node} is {state}; {len(called)} calls",
             state == "off" and not called,
-            [evidence, *called],
+            [*evidence, *called],
         )
 
     def read(self, *, by: Person, not_before: str) -> None:
@@ -231,22 +216,12 @@ class MessageExpectation:
         )
         reading = by.read(position)
         waited = (reading.time - found.received) * stage.lab.clock.scale
-        fetched = stage.until(
-            "the fetching is in the capture",
-            lambda: stage.wire.first_call(
-                stage.network(by.server),
-                client=stage.address(by.seat),
-                server=stage.address(by.server),
-                port=143,
-                after=stage.opened,
-            ),
-        )
         stage.check(
             "read later",
             f"{by.name} fetches it from {by.server} (IMAP, port 143), {not_before} or more later",
             f"fetched {format_duration(waited)} after it was stored: {reading.message_id}",
             reading.message_id == message.message_id and waited >= parse_duration(not_before),
-            [evidence, fetched],
+            [evidence, *reading.evidence],
         )
 
     def delivered(
@@ -271,7 +246,7 @@ class MessageExpectation:
             f"the message is in the mailbox of {to}, once",
             f"{copies} there; {attempt.relay} said: {attempt.reason}",
             copies == 1 and not early,
-            [self._log(attempt.line), evidence],
+            [logged(attempt.line), evidence],
         )
         return attempt
 
@@ -313,7 +288,7 @@ class MessageExpectation:
             schedule.give_up - early * stage.lab.clock.scale
             <= age
             <= schedule.give_up + schedule.retry + late * stage.lab.clock.scale,
-            [self._log(arrived.line), self._log(attempts[-1].line), self._log(gone.line)],
+            [logged(arrived.line), logged(attempts[-1].line), logged(gone.line)],
         )
         entries, evidence = stage.queue(message.server)
         stage.check(
@@ -352,7 +327,7 @@ class MessageExpectation:
             and parts[:2] == ["text/plain", "message/delivery-status"]
             and len(parts) == 3
             and about,
-            [self._log(dsn.line), evidence],
+            [logged(dsn.line), evidence],
         )
         stage.log.add(
             "dsn",
@@ -377,19 +352,3 @@ def _action(report: EmailMessage) -> str | None:
                 if action := block.get("Action"):  # type: ignore[union-attr]
                     return str(action).lower()
     return None
-
-
-def _carrying(
-    connections: list[Connection], message_id: str
-) -> tuple[Connection, Transaction] | None:
-    """The connection, and the transaction in it, by which a message was passed on."""
-    for connection in connections:
-        for transaction in connection.dialogue.transactions:
-            if transaction.message_id == message_id and transaction.code is not None:
-                return connection, transaction
-    return None
-
-
-def _frames(transaction: Transaction) -> list[int]:
-    """The frames of a transaction's MAIL and of the reply that ended it."""
-    return [transaction.mail.frame, *([transaction.reply.frame] if transaction.reply else [])]

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from lab.errors import LabError
 from lab.events import Refs
+from lab.observe.dialogue import Transaction
+from lab.scenarios.evidence import Evidence
+from lab.scenarios.wire import Connection, carrying
 from lab.seats.user import UserAgent
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ class Reading:
     protocol: str
     content: bytes
     time: float
+    evidence: tuple[Evidence, ...]
 
     @property
     def message_id(self) -> str | None:
@@ -63,26 +67,47 @@ class Person:
     def send(self, to: Person | str, subject: str, body: str = "") -> Message:
         """Write to `to` and hand the message to one's own mail server."""
         recipient = to.address if isinstance(to, Person) else to
-        began = time.time()
-        sent = self._agent.send(recipient, subject, body or f"{subject}\n")
-        self._stage.log.add(
-            "action",
-            f'{self.name} writes "{subject}" to {recipient}; {self.server} queues it as '
-            f"{sent.queue_id}",
-            node=self.seat,
-            when=began,
-            data={"from": self.address, "to": [recipient], "subject": subject},
-            refs=Refs(message_id=sent.message_id, queue_id=sent.queue_id),
-        )
+        with self._stage.audience.acting():
+            began = time.time()
+            sent = self._agent.send(recipient, subject, body or f"{subject}\n")
+            connection, mail = self.submission(sent.message_id)
+            evidence = connection.steps(mail)
+            self._stage.log.add(
+                "action",
+                f'{self.name} writes "{subject}" to {recipient}; {self.server} queues it as '
+                f"{sent.queue_id}",
+                node=self.seat,
+                when=began,
+                data={
+                    "evidence": [one.as_json() for one in evidence],
+                    "by": self.address,
+                    "to": [recipient],
+                    "subject": subject,
+                },
+                refs=Refs(message_id=sent.message_id, queue_id=sent.queue_id),
+            )
         return Message(
             subject, self.address, (recipient,), sent.message_id, sent.queue_id, self.server
         )
+
+    def submission(self, message_id: str) -> tuple[Connection, Transaction]:
+        """How a message went from one's PC to one's server, as it was seen on the wire."""
+        stage = self._stage
+        network = stage.network(self.server)
+        client, server = stage.address(self.seat), stage.address(self.server)
+
+        def found() -> tuple[Connection, Transaction] | None:
+            calls = stage.wire.connections(network, client=client, server=server, port=587)
+            return carrying(calls, message_id)
+
+        return stage.until("the submission is in the capture", found)
 
     def read(self, number: int = 1, *, protocol: str = "imap") -> Reading:
         """Fetch message `number` of one's INBOX with curl, by `imap` or `pop3`.
 
         Name and password come from ~/.netrc. Raises LabError with curl's words if it fails.
         """
+        began = time.time()
         host = self._stage.lab.plan.site.hostname(self.server)
         place = f"INBOX/;MAILINDEX={number}" if protocol == "imap" else str(number)
         argv = ["curl", "--silent", "--show-error", "--netrc", f"{protocol}://{host}/{place}"]
@@ -90,10 +115,37 @@ class Person:
         done.check(f"{self.name}'s curl {protocol}://{host}/{place}")
         if not done.stdout:
             raise LabError(f"{self.name} fetched message {number} by {protocol}: it is empty")
-        event = self._stage.log.add(
+        moment = time.time()
+        evidence = self._fetched(protocol, began)
+        self._stage.log.add(
             "action",
             f"{self.name} fetches message {number} by {protocol.upper()}, with name and password",
             node=self.seat,
-            data={"protocol": protocol, "bytes": len(done.stdout)},
+            when=moment,
+            data={
+                "evidence": [one.as_json() for one in evidence],
+                "by": self.address,
+                "protocol": protocol,
+                "bytes": len(done.stdout),
+            },
         )
-        return Reading(protocol, done.stdout, event.time)
+        return Reading(protocol, done.stdout, moment, evidence)
+
+    def _fetched(self, protocol: str, after: float) -> tuple[Evidence, ...]:
+        """The call to one's server, and the command that fetched, seen on the server's wire."""
+        stage = self._stage
+        port, verb = {"imap": (143, "FETCH"), "pop3": (110, "RETR")}[protocol]
+
+        def found() -> tuple[Evidence, ...] | None:
+            for call in stage.wire.connections(
+                stage.network(self.server),
+                client=stage.address(self.seat),
+                server=stage.address(self.server),
+                port=port,
+                after=after,
+            ):
+                if asked := call.commands(verb) or call.commands("UID FETCH"):
+                    return (call.syn, *asked)
+            return None
+
+        return stage.until("the fetching is in the capture", found)

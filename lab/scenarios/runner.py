@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import events, record
 from lab.engine import lock
 from lab.engine.lab import Lab
 from lab.engine.lifecycle import down, up
 from lab.engine.plan import plan
 from lab.errors import LabError, TopologyError
 from lab.events import EventLog
+from lab.observe.recorder import about
 from lab.prepare import images_ready, load_for
 from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
@@ -28,8 +30,6 @@ from lab.scenarios.stage import Audience, Stage
 from lab.topology.check import check
 from lab.topology.model import Schedule, Topology
 from lab.units import LabClock
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def run(
 
     Raises LabError if it can't go on, leaving the run's folder with all that happened.
     """
-    folder = _folder(scenario.name)
+    folder = record.new(scenario.name)
     narration = Narration(scenario.narration)
-    log = EventLog(folder / "events.jsonl", lab.clock)
+    log = EventLog(folder / events.FILE, lab.clock)
     began = time.time()
     try:
         follow(log, lab.clock)
@@ -111,10 +111,7 @@ def run(
                 "scenario": scenario.name,
                 "rows": list(scenario.rows),
                 "summary": narration.summary,
-                "lab": lab.name,
-                "topology": lab.plan.topology.model_dump(mode="json"),
-                "time_scale": lab.clock.scale,
-                "started": lab.clock.started,
+                **about(lab),
                 "parameters": dict(parameters),
             },
         )
@@ -128,26 +125,7 @@ def run(
             ended - began,
             tuple(stage.verdicts),
         )
-        log.add("run", "ok" if outcome.ok else "failed", data=outcome.as_json())
+        log.add("outcome", "ok" if outcome.ok else "failed", data=outcome.as_json())
         return outcome
     finally:
         log.close()
-
-
-def _folder(name: str) -> Path:
-    """A new folder under runs/, named after the moment and the scenario."""
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
-        folder = RUNS / f"{stamp}-{name}{suffix}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise LabError(
-                f"can't keep a record of the run: {error.strerror}",
-                where=str(folder),
-                hint="run it in a folder you can write to",
-            ) from error
-        return folder
-    raise LabError("a hundred runs in one second", where=str(RUNS))

@@ -1,8 +1,7 @@
 """The stage: a running lab in which a scenario acts, with everything that happens on record.
 
-Captures run on every network for as long as the stage is open, so a cable that is pulled does
-not end them. Log lines are collected whenever the stage looks; whatever a scenario claims has to
-be found there, in a queue or in a mailbox.
+The recorder listens on every network and to every log for as long as the stage is open. Whatever
+a scenario claims has to be found there, in a queue or in a mailbox.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lab.engine.lab import Lab
 from lab.errors import LabError
-from lab.events import EventLog, Refs
+from lab.events import EventLog
 from lab.faults import Fault
 from lab.observe import maillog
-from lab.observe.capture import Port, Recording, ports
-from lab.observe.maillog import Attempt, LogLine, QueueEvent
+from lab.observe.maillog import Attempt, LogLine
+from lab.observe.recorder import Recorder
 from lab.scenarios.batch import BatchExpectation
 from lab.scenarios.evidence import Evidence, Verdict
 from lab.scenarios.expect import MessageExpectation
@@ -31,6 +30,9 @@ from lab.services import dovecot, postfix
 from lab.services.dovecot import StoredMessage
 from lab.services.postfix import QueueEntry
 from lab.units import format_duration, parse_duration
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 POLL_SECONDS = 0.1  # between two looks at a log, a queue or a mailbox
 PATIENCE_SECONDS = 60.0  # real time beyond what the schedule says, for a slow machine
@@ -43,6 +45,9 @@ class Audience(Protocol):
 
     def pause(self) -> None:
         """Return when they have thought."""
+
+    def acting(self) -> AbstractContextManager[None]:
+        """Somebody acts in the block, which will be on record when they have."""
 
     def waiting(self, what: str) -> None:
         """Called again and again while nothing happens that is worth an event."""
@@ -59,38 +64,25 @@ class Stage:
         self.log = log
         self.narration = narration
         self.verdicts: list[Verdict] = []
-        self.wire = Wire(folder)
+        self._recorder = Recorder(lab, folder, log)
+        self.wire = Wire(self._recorder.taps)
         self.opened = time.time()
-        self._audience = audience
-        self._lines: dict[str, list[LogLine]] = {}
-        self._stack = ExitStack()
+        self.audience = audience
+        self._shown: list[Evidence] = []  # what was seen since something was told
 
     # --- Opening and closing -------------------------------------------------------------
 
     def __enter__(self) -> Stage:
-        with ExitStack() as stack:
-            captures = self.folder / "captures"
-            captures.mkdir(exist_ok=True)
-            files: dict[Port, BinaryIO] = {}
-            for port in ports(self.lab, self.lab.plan.networks):
-                files[port] = stack.enter_context((captures / f"{port.name}.pcap").open("wb"))
-            for node in self._logging_nodes():
-                self._lines[node] = maillog.read(self.lab, node)
-            self._recording = stack.enter_context(Recording(self.lab, files))
-            self._stack = stack.pop_all()
+        self._recorder.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-        logs = self.folder / "logs"
-        logs.mkdir(exist_ok=True)
-        for node in self._logging_nodes():
-            self.look(node)
-            text = "".join(f"{line.time:.6f} {line.text}\n" for line in self._lines[node])
-            (logs / f"{node}.log").write_text(text, encoding="utf-8")
-
-    def _logging_nodes(self) -> list[str]:
-        return [name for name in self.lab.plan.nodes if self.lab.plan.health(name)]
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._recorder.__exit__(kind, error, trace)
 
     # --- Telling -------------------------------------------------------------------------
 
@@ -101,16 +93,18 @@ class Stage:
     def predict(self, key: str, **values: object) -> None:
         """Ask the class what will happen; with --step, wait for them."""
         self._narrate("predict", key, values)
-        self._audience.pause()
+        self.audience.pause()
 
     def explain(self, key: str, **values: object) -> None:
         """Say why it happened; with --step, wait."""
         self._narrate("explain", key, values)
-        self._audience.pause()
+        self.audience.pause()
 
     def _narrate(self, role: str, key: str, values: dict[str, object]) -> None:
         text = self.narration.text(key, **values)
-        self.log.add("narration", text, data={"role": role, "key": key})
+        shown = [] if role == "predict" else [one.as_json() for one in dict.fromkeys(self._shown)]
+        self.log.add("narration", text, data={"role": role, "key": key, "evidence": shown})
+        self._shown.clear()
 
     @property
     def patience(self) -> str:
@@ -135,89 +129,69 @@ class Stage:
     def outage(self, fault: Fault) -> Iterator[None]:
         """`fault` is on while the block runs, and is undone whatever happens in it."""
         fault.apply(self.lab)
-        self.log.add("fault", fault.title, node=fault.node, data={"on": True})
+        self._fault(fault, on=True)
         try:
             yield
         finally:
-            self._catch_up()
+            self._recorder.settle()  # what the logs say comes before what follows from it
             fault.revert(self.lab)
-            self.log.add("fault", fault.healed, node=fault.node, data={"on": False})
+            self._fault(fault, on=False)
+
+    def _fault(self, fault: Fault, *, on: bool) -> None:
+        when = time.time()
+        _, evidence = self.machine(fault.node)
+        self.log.add(
+            "fault",
+            fault.title if on else fault.healed,
+            node=fault.node,
+            when=when,
+            data={
+                "on": on,
+                "fault": f"{fault.kind} {fault.node}",
+                "what": fault.kind,
+                "title": fault.title,
+                "evidence": [one.as_json() for one in evidence],
+            },
+        )
+        self._shown += evidence
 
     @contextmanager
     def operator(self, node: str, **settings: object) -> Iterator[None]:
         """The operator of a mail server sets parameters of Postfix while the block runs."""
         shown = ", ".join(f"{key} = {value}" for key, value in settings.items())
         with postfix.configured(self.lab, node, settings):
-            self.log.add("action", f"the operator of {node} sets {shown}", node=node)
+            self._act(
+                node,
+                f"the operator of {node} sets {shown}",
+                settings={k: str(v) for k, v in settings.items()},
+            )
             yield
 
     def flush(self, node: str) -> None:
         """The operator of a mail server has everything in its queue tried now."""
-        self.log.add("action", f"the operator of {node} types postqueue -f", node=node)
+        self._act(node, f"the operator of {node} types postqueue -f")
         postfix.flush(self.lab, node)
+
+    def _act(self, node: str | None, what: str, **data: object) -> None:
+        """Put on record what was done; that it was done is all there is to see."""
+        self.log.add("action", what, node=node, data={"evidence": [], **data})
 
     def wait(self, lab_duration: str) -> None:
         """Let lab time pass: `2h`."""
         seconds = parse_duration(lab_duration)
         real = self.lab.clock.real(seconds)
-        self.log.add("action", f"{lab_duration} pass ({format_duration(real)} of real time)")
+        said = f"{lab_duration} pass ({format_duration(real)} of real time)"
+        self._act(None, said, lab_seconds=seconds)
         ends = time.monotonic() + real
         while (left := ends - time.monotonic()) > 0:
-            self._audience.waiting("time passes")
+            self.audience.waiting("time passes")
             time.sleep(min(left, POLL_SECONDS))
-
-    def _catch_up(self) -> None:
-        """Put on record what the logs say, so that it is told before what follows from it."""
-        for node in self._logging_nodes():
-            self.look(node)
 
     # --- Observing -----------------------------------------------------------------------
 
     def look(self, node: str) -> list[LogLine]:
-        """All log lines of `node` so far; new ones become events."""
-        lines = maillog.read(self.lab, node)
-        for line in lines[len(self._lines[node]) :]:
-            attempt = maillog.attempt(line)
-            event = attempt or maillog.queue_event(line)
-            self.log.add(
-                "log",
-                line.text,
-                node=node,
-                when=line.time,
-                data={"line": line.number},
-                refs=Refs(queue_id=event.queue_id if event else None),
-            )
-            if isinstance(event, QueueEvent) and event.what == "dsn":
-                said = line.text.rpartition(": sender ")[2].partition(":")[0]
-                self.log.add(
-                    "action",
-                    f"{node} writes to the sender of {event.queue_id}: {said}",
-                    node=node,
-                    when=line.time,
-                    data={"line": line.number},
-                    refs=Refs(queue_id=event.value),
-                )
-            if attempt is not None and attempt.program.endswith("smtp"):
-                self._attempt_event(attempt)
-        self._lines[node] = lines
-        return lines
-
-    def _attempt_event(self, attempt: Attempt) -> None:
-        self.log.add(
-            "attempt",
-            attempt.reason,
-            node=attempt.line.node,
-            when=attempt.began,
-            data={
-                "recipient": attempt.recipient,
-                "relay": attempt.relay,
-                "status": attempt.status,
-                "reason": attempt.reason,
-                "ended": attempt.line.time,
-                "line": attempt.line.number,
-            },
-            refs=Refs(queue_id=attempt.queue_id),
-        )
+        """All log lines of `node` so far."""
+        return self._recorder.lines(node)
 
     def attempts(self, node: str, queue_id: str | None = None) -> list[Attempt]:
         """The attempts that `node` has made to pass mail on by SMTP, in order."""
@@ -226,7 +200,7 @@ class Stage:
 
     def queue(self, node: str) -> tuple[list[QueueEntry], Evidence]:
         """What is in the queue of `node` now, as an event."""
-        self._catch_up()
+        self._recorder.settle()
         entries = postfix.queue(self.lab, node)
         event = self.log.add(
             "queue",
@@ -234,13 +208,13 @@ class Stage:
             node=node,
             data={"entries": [dataclasses.asdict(entry) for entry in entries]},
         )
-        return entries, Evidence("queue", node=node, event=event.seq)
+        return entries, Evidence("queue", node=node, event=event.seq, says=event.summary)
 
     def mailbox(self, address: str) -> tuple[list[StoredMessage], Evidence]:
         """What is in a mailbox now, as an event."""
         from lab.services.pc import server_of
 
-        self._catch_up()
+        self._recorder.settle()
         messages = dovecot.mailbox(self.lab, address)
         node = server_of(self.lab.plan.site, address)
         event = self.log.add(
@@ -249,13 +223,21 @@ class Stage:
             node=node,
             data={"user": address, "messages": [dataclasses.asdict(one) for one in messages]},
         )
-        return messages, Evidence("mailbox", node=node, event=event.seq)
+        return messages, Evidence("mailbox", node=node, event=event.seq, says=event.summary)
 
-    def machine(self, node: str) -> tuple[str, Evidence]:
-        """The state of `node` (`ready`, `off`, …), as an event."""
-        state = next(one for one in self.lab.state()["nodes"] if one["name"] == node)
-        event = self.log.add("machine", f"{node} is {state['state']}", node=node, data=state)
-        return state["state"], Evidence("machine", node=node, event=event.seq)
+    def machine(self, node: str) -> tuple[str, list[Evidence]]:
+        """The state of `node` (`ready`, `off`, …), and of its cables, as events."""
+        state = self.lab.state()
+        found = next(one for one in state["nodes"] if one["name"] == node)
+        links = {one["network"]: one["state"] for one in state["links"] if one["node"] == node}
+        machine = self.log.add("machine", f"{node} is {found['state']}", node=node, data=found)
+        words = ", ".join(f"{network} {state}" for network, state in links.items())
+        cable = self.log.add("cable", f"{node}: {words}", node=node, data={"links": links})
+        evidence = [
+            Evidence(event.kind, node=node, event=event.seq, says=event.summary)
+            for event in (machine, cable)
+        ]
+        return found["state"], evidence
 
     def until(self, what: str, look: Callable[[], _T | None], lab_seconds: float = 0) -> _T:
         """What `look` returns once it is not None; it is asked again and again.
@@ -266,7 +248,7 @@ class Stage:
         while (found := look()) is None:
             if time.monotonic() > deadline:
                 raise LabError(f"waited in vain until {what}", hint=f"see {self.folder}")
-            self._audience.waiting(f"until {what}")
+            self.audience.waiting(f"until {what}")
             time.sleep(POLL_SECONDS)
         return found
 
@@ -287,15 +269,16 @@ class Stage:
 
         Raises LabError if a capture has ended meanwhile: then nothing can be judged.
         """
-        if self._recording.ended_early:
+        if self._recorder.ended_early:
             raise LabError(
-                f"the capture at {', '.join(self._recording.ended_early)} ended while the story "
+                f"the capture at {', '.join(self._recorder.ended_early)} ended while the story "
                 "went on; what it did not see can't be judged",
                 hint="somebody ended tcpdump, or the fabric; run the scenario again",
             )
-        self._catch_up()
+        self._recorder.settle()
         verdict = Verdict(id, expected, observed, ok, tuple(dict.fromkeys(evidence)))
         self.verdicts.append(verdict)
+        self._shown += verdict.evidence
         self.log.add("verdict", f"{id}: {observed}", data=verdict.as_json())
         return ok
 

@@ -1,17 +1,14 @@
-"""What a run's captures say, asked the way a scenario asks."""
+"""What passes on the networks while a scenario goes on, asked the way a scenario asks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from lab.observe.dialogue import Dialogue, dialogues
-from lab.observe.packets import Udp, decode
-from lab.observe.pcap import Frame, read_frames
-from lab.observe.tcp import Stream, follow
+from lab.observe.dialogue import Dialogue, Transaction
+from lab.observe.tap import Tap
+from lab.observe.turns import Turn
 from lab.scenarios.evidence import Evidence, packet
-
-MX = 15  # the type of a DNS question (RFC 1035 section 3.2.2)
 
 
 @dataclass(frozen=True)
@@ -21,89 +18,93 @@ class Connection:
     dialogue: Dialogue
     file: str
 
-    def at(self, frame: int) -> Evidence:
-        """`frame` of this capture as evidence."""
-        return packet(self.file, frame)
+    def at(self, frame: int, says: str) -> Evidence:
+        """`frame` of this capture, in which `says` can be read, as evidence."""
+        return packet(self.file, frame, says)
+
+    def turn(self, turn: Turn) -> Evidence:
+        """The frame with which something was said, and its first words."""
+        return self.at(turn.frame, first_words(turn))
+
+    def steps(self, mail: Transaction) -> list[Evidence]:
+        """Where a transaction began, and the reply that ended it."""
+        return [self.turn(turn) for turn in (mail.mail, mail.reply) if turn]
 
     @property
     def syn(self) -> Evidence:
         """The frame that opened it."""
-        return self.at(self.dialogue.opened.frame)
+        return self.at(self.dialogue.opened.frame, "SYN")
 
     def commands(self, verb: str) -> list[Evidence]:
         """The frames in which the client said `verb` (MAIL, DATA, QUIT, …)."""
         return [
-            self.at(turn.frame)
+            self.turn(turn)
             for turn in self.dialogue.turns
             if turn.kind == "command" and turn.command == verb
         ]
 
 
+def carrying(
+    connections: list[Connection], message_id: str
+) -> tuple[Connection, Transaction] | None:
+    """The connection, and the transaction in it, by which a message was passed on."""
+    for connection in connections:
+        for transaction in connection.dialogue.transactions:
+            if transaction.message_id == message_id and transaction.code is not None:
+                return connection, transaction
+    return None
+
+
+def first_words(turn: Turn) -> str:
+    """The line that `turn` begins with, as it was sent."""
+    return turn.data.split(b"\r\n", 1)[0].decode("utf-8", "backslashreplace")
+
+
 class Wire:
-    """The captures of a run, one for each network, each as far as it has been written."""
+    """What the taps of a run have heard so far, one tap for each network."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def file(self, network: str) -> str:
-        """The capture of `network`, relative to the run's folder."""
-        return f"captures/{network}.pcap"
-
-    def frames(self, network: str) -> list[Frame]:
-        """All frames seen on `network` so far."""
-        with (self._folder / self.file(network)).open("rb") as stream:
-            return list(read_frames(stream, on_cut=lambda cut: None))
+    def __init__(self, taps: Mapping[str, Tap]) -> None:
+        self._taps = taps
 
     def connections(
         self, network: str, *, client: str, server: str, port: int = 25, after: float = 0
     ) -> list[Connection]:
         """Connections on `network` from one address to another, opened after `after` (epoch s)."""
-        file = self.file(network)
         return [
-            Connection(dialogue, file)
-            for dialogue in dialogues(self._folder / file, ports=(port,))
+            Connection(dialogue, self._taps[network].file)
+            for dialogue in self._calls(network, after)
             if dialogue.client.address == client
             and (dialogue.server.address, dialogue.server.port) == (server, port)
-            and dialogue.opened.time > after
         ]
 
-    def question(self, network: str, name: str, kind: int, after: float = 0) -> Evidence | None:
-        """The first DNS question for `name` of type `kind` (15: MX) after `after` (epoch s)."""
-        # RFC 1035 section 4.1.2: labels with their lengths, a zero, the type.
-        labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
-        wanted = labels.lower() + b"\0" + kind.to_bytes(2, "big")
-        for frame in self.frames(network):
-            found = decode(frame)
-            if (
-                frame.time > after
-                and isinstance(found, Udp)
-                and found.dport == 53
-                and wanted in found.payload.lower()
-            ):
-                return packet(self.file(network), frame.number)
+    def question(self, network: str, name: str, kind: str, after: float = 0) -> Evidence | None:
+        """The first DNS question for `name` of type `kind` (`MX`) after `after` (epoch s)."""
+        tap = self._taps[network]
+        with tap.lock:
+            for dialogue in tap.dialogues:
+                for turn in dialogue.turns if dialogue.protocol == "dns" else ():
+                    asked = (turn.command, (turn.argument or "").lower())
+                    if turn.kind == "question" and asked == (kind, name) and turn.time > after:
+                        return packet(tap.file, turn.frame, f"{kind} {name}?")
         return None
 
     def calls_to(self, network: str, address: str, after: float = 0) -> list[Evidence]:
         """TCP connections that somebody opened, or tried to open, to `address`."""
         return [
-            packet(self.file(network), stream.opened.frame)
-            for stream in self._streams(network)
-            if stream.server.address == address and stream.opened.time > after
+            packet(self._taps[network].file, dialogue.opened.frame, "SYN")
+            for dialogue in self._calls(network, after)
+            if dialogue.server.address == address
         ]
 
     def first_call(
         self, network: str, *, client: str, server: str, port: int, after: float = 0
     ) -> Evidence | None:
         """The SYN of the first connection from one address to a port of another."""
-        for stream in self._streams(network):
-            if (
-                stream.client.address == client
-                and (stream.server.address, stream.server.port) == (server, port)
-                and stream.opened.time > after
-            ):
-                return packet(self.file(network), stream.opened.frame)
-        return None
+        found = self.connections(network, client=client, server=server, port=port, after=after)
+        return found[0].syn if found else None
 
-    def _streams(self, network: str) -> list[Stream]:
-        found = {step.stream.number: step.stream for step in follow(self.frames(network))}
-        return [found[number] for number in sorted(found)]
+    def _calls(self, network: str, after: float) -> Iterator[Dialogue]:
+        tap = self._taps[network]
+        with tap.lock:
+            found = [one for one in tap.dialogues if one.stream.transport == "tcp"]
+        return (one for one in found if one.opened.time > after)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import sys
 import textwrap
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -32,7 +35,8 @@ _SHOWN_ALIKE = 3  # lines about as many messages tell the story of twenty
 class Story:
     """Prints events to `file`, and on a terminal, below them, what is waited for.
 
-    `evidence` adds where each was seen; with `step` it waits for a key where a class thinks.
+    Behind each line is where it was seen; with `evidence` also what stands there. With `step` it
+    waits for a key where a class thinks.
     """
 
     def __init__(self, file: TextIO, *, evidence: bool = False, step: bool = False) -> None:
@@ -45,6 +49,9 @@ class Story:
         self._shown = 0
         self._last_message: str | None = None  # and which message the last was about
         self._step = step
+        self._lock = threading.RLock()  # events come from whoever noticed them
+        self._held: list[Event] | None = None
+        self._logged: dict[tuple[str | None, int], str] = {}
         self._status = self.console.status("") if self.console.is_terminal else None
 
     def follow(self, log: EventLog, clock: LabClock) -> None:
@@ -77,55 +84,95 @@ class Story:
         if self._status is not None:
             self._status.stop()
 
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """What happens in the block is told at its end, in the order in which it happened.
+
+        For it is known only then who did what led to it.
+        """
+        with self._lock:
+            self._held = []
+        try:
+            yield
+        finally:
+            with self._lock:
+                held, self._held = self._held, None
+                for event in sorted(held or (), key=lambda event: (event.time, event.seq)):
+                    self.show(event)
+
     def show(self, event: Event) -> None:
         """Print one event, if it belongs to the story."""
-        handler = getattr(self, f"_{event.kind}", None)
-        if handler is not None:
-            handler(event)
+        with self._lock:
+            if event.kind == "log":
+                self._logged[event.node, event.data["line"]] = event.summary
+            handler = getattr(self, f"_{event.kind}", None)
+            if handler is not None and self._held is not None:
+                self._held.append(event)
+            elif handler is not None:
+                handler(event)
 
     def _run(self, event: Event) -> None:
-        if "summary" not in event.data:
-            return
         self.console.print()
         self.console.print(Rule(Text(event.summary, style="bold"), align="left"))
         self.console.print(Text(_flowing(event.data["summary"])))
         scale = event.data["time_scale"]
         self.console.print(
-            f"\nOne real second is {format_duration(scale)} of lab time; each line "
-            "has lab time first, then real time.\n",
+            f"\nOne real second is {format_duration(scale)} of lab time; each line has lab time "
+            "first, then real time, and at its end where it was seen: network#frame, machine:line "
+            "of its log, or the number of an event.\n",
             style="dim",
         )
 
     def _narration(self, event: Event) -> None:
         self._still_more()
         label, colour = _ROLES[event.data["role"]]
-        text = _flowing(event.summary)
+        text, seen = _flowing(event.summary), summary(_places(event), 4)
         if label:
             self.console.print(
                 Panel(
-                    Text(text), title=label, title_align="left", border_style=colour, padding=(0, 1)
+                    Text(text),
+                    title=label,
+                    title_align="left",
+                    subtitle=Text(f"seen: {seen}", "dim") if seen else None,
+                    subtitle_align="right",
+                    border_style=colour,
+                    padding=(0, 1),
                 )
             )
         else:
             self.console.print(Text("\n" + text))
 
-    def _line(self, event: Event, sign: str, colour: str, text: str) -> None:
+    def _line(
+        self, event: Event, sign: str, colour: str, text: str, seen: Sequence[Evidence] = ()
+    ) -> None:
         """A line of the story, with both clocks: lab time, then real time."""
         self._still_more()
         lab_time, real_time = format_clock(event.lab_time), _real(event.time)
         clocks = Text.assemble(f" {lab_time} ", (f"{real_time} ", "dim"))
-        self._indented(clocks, sign, colour, text)
+        self._indented(clocks, sign, colour, text, seen)
 
-    def _indented(self, start: Text, sign: str, colour: str, text: str) -> None:
+    def _indented(
+        self, start: Text, sign: str, colour: str, text: str, seen: Sequence[Evidence] = ()
+    ) -> None:
+        """`text` behind `start`, and at its end, or under it, where it was `seen`."""
         indent = " " * (len(start) + 2)
-        body = textwrap.fill(
-            text,
+        places = f"[{summary(seen, 2)}]" if seen else ""
+        body = self._filled(f"{text} {places}", indent).strip()
+        line = Text.assemble(start, (f"{sign} ", colour), body)
+        if places:  # they may have been broken over two lines
+            line.stylize("dim", line.plain.rindex(places.split()[0]))
+        self.console.print(line)
+        for one in seen if self._evidence else ():
+            self.console.print(Text(self._filled(f"{one}  {one.says or ''}", indent), "dim"))
+
+    def _filled(self, text: str, indent: str) -> str:
+        return textwrap.fill(
+            text.strip(),
             self.console.width,
             initial_indent=indent,
             subsequent_indent=indent,
             break_on_hyphens=False,
-        ).strip()
-        self.console.print(Text.assemble(start, (f"{sign} ", colour), body))
+        )
 
     def _many(self, event: Event, alike: str) -> bool:
         """Whether `event` is one of many alike about different messages, and need not be shown.
@@ -150,30 +197,45 @@ class Story:
         alike, shown = f"{event.node} {event.data.get('from', event.seq)}", self._shown
         if not self._many(event, alike):
             shown = self._shown
-            self._line(event, "→", "cyan", event.summary)
+            self._line(event, "→", "cyan", event.summary, _places(event))
             self._alike, self._shown = alike, shown
 
     def _fault(self, event: Event) -> None:
         on = event.data["on"]
-        self._line(event, "✗" if on else "✓", "red" if on else "green", event.summary)
-
-    def _machine(self, event: Event) -> None:
-        self._line(event, "·", "default", event.summary)
+        sign, colour = ("✗", "red") if on else ("✓", "green")
+        self._line(event, sign, colour, event.summary, _places(event))
 
     def _mailbox(self, event: Event) -> None:
         found = [f'"{one["subject"]}"' for one in event.data["messages"]]
         subjects = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
-        self._line(event, "·", "default", event.summary + (f": {subjects}" if subjects else ""))
+        text = event.summary + (f": {subjects}" if subjects else "")
+        self._line(event, "·", "default", text, _itself(event))
 
     def _queue(self, event: Event) -> None:
-        self._line(event, "·", "default", event.summary)
+        self._line(event, "·", "default", event.summary, _itself(event))
         for entry in event.data["entries"][:3]:
             if entry["next_attempt"]:
                 left = self._clock.lab_time(entry["next_attempt"]) - event.lab_time
                 wait = f"; next try in {format_duration(max(0, left))}"
                 self._line(event, " ", "default", f"{entry['queue_id']} {entry['state']}{wait}")
 
+    def _queue_change(self, event: Event) -> None:
+        """Of all that happens in queues, that a server writes to a sender."""
+        if event.data["what"] == "dsn":
+            seen = self._in_log(event)
+            said = (seen[0].says or "").rpartition(": sender ")[2].partition(":")[0]
+            text = f"{event.node} writes to the sender of {event.refs.queue_id}: {said}"
+            self._line(event, "→", "cyan", text, seen)
+
+    def _in_log(self, event: Event) -> list[Evidence]:
+        """The line of a log that an event was read from."""
+        line = event.data["line"]
+        says = self._logged.get((event.node, line))
+        return [Evidence("log", node=event.node, line=line, says=says)]
+
     def _attempt(self, event: Event) -> None:
+        if not event.data["program"].endswith("smtp"):
+            return  # into a mailbox, where it will be found
         before = next(
             (one for one in reversed(self._attempts) if one.refs.queue_id == event.refs.queue_id),
             None,
@@ -185,14 +247,14 @@ class Story:
             return
         shown = self._shown
         again = before is not None and before.data["reason"] == reason
-        where = f"  [log {event.node}:{event.data['line']}]" if self._evidence else ""
         sent = status == "sent"
         self._line(
             event,
             "✓" if sent else "✗",
             "green" if sent else "yellow",
             f"{event.node} tries {event.refs.queue_id} → {event.data['recipient']}: "
-            f"{status} ({'as before' if again else reason}){where}",
+            f"{status} ({'as before' if again else reason})",
+            self._in_log(event),
         )
         self._alike, self._shown = alike, shown
 
@@ -208,10 +270,8 @@ class Story:
         self._still_more()
         ok = event.data["ok"]
         text = f"{event.data['id']}: {event.data['observed']}"
-        if self._evidence:
-            text += f"  [{summary(Evidence(**one) for one in event.data['evidence'])}]"
         sign, colour = ("✓", "bold green") if ok else ("✗", "bold red")
-        self._indented(Text(" "), sign, colour, text)
+        self._indented(Text(" "), sign, colour, text, _places(event))
 
     def end(self, outcome: Outcome) -> None:
         """The closing tables: attempts, expectations, and where the record is."""
@@ -274,6 +334,16 @@ def _verdicts_table(outcome: Outcome) -> Table:
             mark, Text(verdict.expected), Text(verdict.observed), Text(summary(verdict.evidence))
         )
     return table
+
+
+def _places(event: Event) -> list[Evidence]:
+    """Where to look for what an event says."""
+    return [Evidence(**one) for one in event.data["evidence"]]
+
+
+def _itself(event: Event) -> list[Evidence]:
+    """A snapshot is its own evidence."""
+    return [Evidence(event.kind, node=event.node, event=event.seq, says=event.summary)]
 
 
 def _real(moment: float) -> str:

@@ -25,8 +25,9 @@ from harness import (
 
 from lab.engine import power
 from lab.engine.lab import Lab
-from lab.observe.capture import Recording, ports
-from lab.scenarios.wire import MX, Wire
+from lab.events import EventLog
+from lab.observe.recorder import Recorder
+from lab.scenarios.wire import Wire
 from lab.services import dovecot, postfix
 
 CAROL = "carol@sender.example"
@@ -166,12 +167,11 @@ def test_a_name_that_is_not_in_the_lab_does_not_exist(lab: Lab, name: str) -> No
 
 
 def test_the_mx_question_is_a_packet_on_the_wire(lab: Lab, tmp_path: Path) -> None:
-    (tmp_path / "captures").mkdir()
-    (port,) = ports(lab, ["sender-lan"])
-    with (tmp_path / "captures/sender-lan.pcap").open("wb") as file, Recording(lab, {port: file}):
+    log = EventLog(tmp_path / "events.jsonl", lab.clock)
+    with Recorder(lab, tmp_path, log) as recorder:
         delivered(lab, BOB, send(lab, ALICE, BOB))
-    wire = Wire(tmp_path)
-    assert wire.question("sender-lan", "receiver.example", MX)
+    wire = Wire(recorder.taps)
+    assert wire.question("sender-lan", "receiver.example", "MX")
     assert wire.connections("sender-lan", client="198.51.100.25", server="203.0.113.25")
 
 

@@ -10,15 +10,18 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ConfigDict, TypeAdapter, with_config
 
+from lab import scenarios
 from lab.engine import containers
+from lab.events import DATA, read
 from lab.observe.packets import ACK, SYN, Tcp, decode
 from lab.observe.pcap import Frame, read_frames
 
@@ -97,6 +100,8 @@ def said(segments: list[Tcp], sender: str, port: int, words: bytes) -> int:
 def test_delivery_goes_hop_by_hop_and_is_fetched_later(play: Play) -> None:
     run = play("delivery", "--time-scale", "1800")
     assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
     sender_lan, receiver_lan = run.segments("sender-lan"), run.segments("receiver-lan")
     assert len(calls(sender_lan, SENDER_PC, SENDER_MAIL, 587)) == 1
     [relay] = calls(receiver_lan, SENDER_MAIL, RECEIVER_MAIL, 25)
@@ -115,6 +120,8 @@ def test_delivery_goes_hop_by_hop_and_is_fetched_later(play: Play) -> None:
 def test_receiver_down_retries_on_schedule_and_delivers_once(play: Play) -> None:
     run = play("receiver-down", "--time-scale", "600", "--set", "attempts=3")
     assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
     deferred = [line for line in run.log("sender-mail") if "status=deferred" in line]
     sent = [line for line in run.log("sender-mail") if "status=sent" in line]
     assert len(deferred) >= 3 and len(sent) == 1
@@ -137,6 +144,8 @@ def test_receiver_down_retries_on_schedule_and_delivers_once(play: Play) -> None
 def test_give_up_empties_the_queue_and_returns_a_report_in_three_parts(play: Play) -> None:
     run = play("give-up", "--time-scale", "900")
     assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
     log = run.log("sender-mail")
     [expired] = [line for line in log if "status=expired, returned to sender" in line]
     [bounce] = [line for line in log if "sender non-delivery notification" in line]
@@ -159,6 +168,8 @@ def test_give_up_empties_the_queue_and_returns_a_report_in_three_parts(play: Pla
 def test_persistent_connection_counts_one_against_many(play: Play) -> None:
     run = play("persistent-connection", "--set", "messages=8")
     assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
     flushes = [
         event["time"] for event in run.events("action") if "postqueue -f" in event["summary"]
     ]
@@ -179,24 +190,70 @@ def test_persistent_connection_counts_one_against_many(play: Play) -> None:
     assert len(run.last_mailbox("bob@receiver.example")) == 16
 
 
-def test_every_piece_of_evidence_can_be_looked_up(play: Play) -> None:
-    run = play("receiver-down", "--time-scale", "900", "--set", "attempts=2")
-    lines = (run.folder / "events.jsonl").read_text().splitlines()
-    events = {event["seq"]: event for event in map(json.loads, lines)}
-    frames: dict[str, int] = {}
-    for expectation in run.said["expectations"]:
-        assert expectation["evidence"], expectation["id"]
-        for place in expectation["evidence"]:
-            if place["kind"] == "packet":
-                if place["file"] not in frames:
-                    with (run.folder / place["file"]).open("rb") as stream:
-                        frames[place["file"]] = len(list(read_frames(stream)))
-                assert 1 <= place["frame"] <= frames[place["file"]]
-            elif place["kind"] == "log":
-                assert "postfix" in run.log(place["node"])[place["line"] - 1]
+class Lookup:
+    """Looks up what a run claims, with means other than those the claims were made with."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        lines = (run.folder / "events.jsonl").read_text().splitlines()
+        self._events = {event["seq"]: event for event in map(json.loads, lines)}
+        self._frames: dict[str, list[Frame]] = {}
+
+    def claims(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Every sentence of the story, and where it says that it can be looked up."""
+        for event in self._events.values():
+            if "evidence" in event["data"]:
+                yield event["kind"], event["data"]["evidence"]
+
+    def find(self, place: dict[str, Any]) -> None:
+        """Fails unless what is said to stand in `place` stands there."""
+        says = place["says"]
+        if place["kind"] == "packet":
+            data = self._frame(place["file"], place["frame"]).data
+            if says == "SYN":
+                assert data[47] & 0x3F == SYN, place  # an IPv4 header without options, as here
+            elif question := re.fullmatch(r"(MX|A) (\S+)\?", says):
+                labels = [bytes([len(part)]) + part.encode() for part in question[2].split(".")]
+                kind = {"A": 1, "MX": 15}[question[1]].to_bytes(2, "big")
+                assert b"".join(labels) + b"\0" + kind in data, place
             else:
-                assert events[place["event"]]["kind"] == place["kind"]
-                assert events[place["event"]]["node"] == place["node"]
+                assert says.encode() in data, place
+        elif place["kind"] == "log":
+            assert self._run.log(place["node"])[place["line"] - 1].endswith(" " + says), place
+        else:
+            event = self._events[place["event"]]
+            assert (event["kind"], event["node"]) == (place["kind"], place["node"]), place
+            assert event["summary"] == says, place
+
+    def _frame(self, file: str, number: int) -> Frame:
+        if file not in self._frames:
+            self._frames[file] = self._run.frames(Path(file).stem)
+        return self._frames[file][number - 1]
+
+
+def all_is_backed(run: Run) -> None:
+    """Each sentence of a story has its evidence, and all of it is there and says that."""
+    lookup, backed = Lookup(run), set()
+    for kind, places in lookup.claims():
+        for place in places:
+            lookup.find(place)
+            backed.add(kind)
+    assert {"verdict", "action", "fault", "narration"} <= backed
+    for event in [*run.events("verdict"), *run.events("fault")]:
+        assert event["data"]["evidence"], event["summary"]
+    for event in run.events("action"):  # what is done to Postfix, and waiting, is seen nowhere else
+        assert event["data"]["evidence"] or not event["data"].get("by"), event["summary"]
+
+
+def every_event_is_of_its_type(run: Run) -> None:
+    for event in read(run.folder):
+        strict = with_config(ConfigDict(extra="forbid"))(DATA[event.kind])
+        TypeAdapter(strict).validate_json(json.dumps(event.data))
+
+
+def test_every_scenario_is_played_here() -> None:
+    played = re.findall(r'play\("([\w-]+)"', Path(__file__).read_text())
+    assert set(played) == set(scenarios.names())
 
 
 def test_a_story_without_its_words_does_not_begin(play: Play, tmp_path: Path) -> None:
@@ -244,5 +301,5 @@ def test_a_story_that_goes_wrong_says_so_and_leaves_no_lab(
     assert "Traceback" not in run.stderr
     healed = [event["data"]["on"] for event in run.events("fault")]
     assert healed == [True, False], "the cable is back whatever happened"
-    [begun] = [event["data"] for event in run.events("run") if "lab" in event["data"]]
+    [begun] = [event["data"] for event in run.events("run")]
     assert containers.find(begun["lab"]) == []

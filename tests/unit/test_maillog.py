@@ -245,6 +245,6 @@ def test_reading_and_following_find_the_same_lines(texts: list[bytes], data: st.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "client", lambda: Engine(output, cuts))
         found = maillog.read(lab, "mail")
-        followed = list(maillog.follow(lab, "mail", after))
+        followed = list(maillog.Follower(lab, "mail", after))
     assert [one.text for one in found] == [text.decode(errors="replace") for text in texts]
     assert followed == found[after:]

@@ -22,7 +22,7 @@ from lab.topology.loader import load as load_topology
 NAMES = scenarios.names()
 LOG = Evidence("log", node="sender-mail", line=7)
 QUEUE = Evidence("queue", node="sender-mail", event=12)
-PACKET = packet("captures/sender-lan.pcap", 42)
+PACKET = packet("captures/sender-lan.pcap", 42, "SYN")
 
 
 def verdict(*evidence: Evidence, ok: bool = True) -> Verdict:
@@ -69,16 +69,16 @@ def test_nothing_is_met_without_evidence() -> None:
 
 
 def test_evidence_has_the_shape_that_is_promised() -> None:
-    assert PACKET.as_json() == {"kind": "packet", "file": "captures/sender-lan.pcap", "frame": 42}
+    place = {"file": "captures/sender-lan.pcap", "frame": 42}
+    assert PACKET.as_json() == {"kind": "packet", **place, "says": "SYN"}
     assert LOG.as_json() == {"kind": "log", "node": "sender-mail", "line": 7}
     assert QUEUE.as_json() == {"kind": "queue", "node": "sender-mail", "event": 12}
 
 
 def test_evidence_is_named_so_that_it_can_be_looked_up() -> None:
-    assert summary([PACKET, LOG, QUEUE]) == (
-        "sender-lan.pcap #42, log sender-mail:7, queue sender-mail (event 12)"
-    )
-    assert summary([LOG] * 5) == ", ".join(["log sender-mail:7"] * 3) + " (+2)"
+    said = summary([PACKET, LOG, QUEUE]).replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "sender-lan#42, sender-mail:7, event 12"
+    assert summary([LOG] * 5) == ", ".join(["sender-mail:7"] * 3) + " (+2)"
 
 
 def test_an_outcome_has_the_shape_that_is_promised() -> None:

@@ -58,7 +58,10 @@ class Run:
 
     def attempt(self, at: float, status: str, reason: str, line: int) -> None:
         whom = "bob@receiver.example"
+        said = f"postfix/smtp[27]: 65BE618487F: to=<{whom}>, status={status} ({reason})"
+        self.add(at, "log", said, line=line, program="postfix/smtp")
         data = {"recipient": whom, "status": status, "reason": reason, "line": line}
+        data["program"] = "smtp"
         self.add(at, "attempt", reason, **data)
 
     def end(self, *verdicts: Verdict) -> None:
@@ -69,30 +72,33 @@ def tell(run: Run) -> None:
     """A short story with everything in it."""
     begin = {"summary": "Mail is\nasynchronous.\n", "rows": ["N4"], "time_scale": SCALE}
     run.add(0, "run", "The message waits", **begin)
-    run.add(0, "narration", "Alice is about\nto write.", role="tell", key="before")
-    run.add(1, "fault", "receiver-mail loses its power", "receiver-mail", on=True)
-    run.add(1, "narration", "What will happen?", role="predict", key="question")
-    run.add(2, "action", 'alice writes "Lunch?" to bob@receiver.example', "sender-pc")
+    run.add(0, "narration", "Alice is about\nto write.", role="tell", key="before", evidence=[])
+    off = {"kind": "machine", "node": "receiver-mail", "event": 3, "says": "receiver-mail is off"}
+    run.add(1, "fault", "receiver-mail loses its power", "receiver-mail", on=True, evidence=[off])
+    run.add(1, "narration", "What will happen?", role="predict", key="question", evidence=[])
+    sent = packet("captures/sender-lan.pcap", 26, "250 2.0.0 Ok: queued as 65BE618487F").as_json()
+    run.add(
+        2, "action", 'alice writes "Lunch?" to bob@receiver.example', "sender-pc", evidence=[sent]
+    )
     run.attempt(2, "deferred", REASON, 9)
-    run.add(2.5, "log", "a line that is on record and not part of the story")
+    run.add(2.5, "log", "a line that is on record and not part of the story", line=10)
     entry = {"queue_id": "65BE618487F", "state": "deferred", "next_attempt": STARTED + 33}
     run.add(3, "queue", "1 in the queue of sender-mail", entries=[entry])
-    run.add(30, "fault", "receiver-mail has power again", "receiver-mail", on=False)
+    run.add(30, "fault", "receiver-mail has power again", "receiver-mail", on=False, evidence=[])
     run.attempt(33, "sent", "250 2.0.0 Ok: queued as 6C6F8184884", 14)
     run.add(34, "machine", "receiver-mail is ready", "receiver-mail")
     found = [{"subject": "Lunch?"}]
     run.add(34, "mailbox", "1 in the mailbox of bob@receiver.example", messages=found)
     part = {"type": "text/plain", "text": "This is the mail system at host mail.sender.example.\n"}
     run.add(34, "dsn", "what alice finds in the mailbox", parts=[part])
-    log = Evidence("log", node="sender-mail", line=14)
+    log = Evidence("log", node="sender-mail", line=14, says="status=sent")
     met = Verdict("delivered", "in the mailbox, once", "1 there", True, (log,))
-    frames = tuple(packet("captures/sender-lan.pcap", frame) for frame in range(1, 6))
+    frames = tuple(packet("captures/sender-lan.pcap", frame, "SYN") for frame in range(1, 6))
     failed = Verdict("called in vain", "a SYN for each attempt", "none", False, frames)
     for verdict in (met, failed):
         run.add(35, "verdict", f"{verdict.id}: {verdict.observed}", **verdict.as_json())
-    run.add(
-        35, "narration", "Nobody had to be\nthere.\n\nThat is all.", role="explain", key="after"
-    )
+    moral, shown = "Nobody had to be\nthere.\n\nThat is all.", [log.as_json()]
+    run.add(35, "narration", moral, role="explain", key="after", evidence=shown)
     run.end(met, failed)
 
 
@@ -101,12 +107,37 @@ def test_a_story_as_it_is_told(tmp_path: Path, page: io.StringIO, snapshot: Snap
     assert page.getvalue() == snapshot
 
 
-def test_evidence_is_said_behind_each_line_if_wanted(tmp_path: Path, page: io.StringIO) -> None:
+def test_each_line_says_where_it_was_seen(tmp_path: Path, page: io.StringIO) -> None:
+    tell(Run(tmp_path, page))
+    text = " ".join(page.getvalue().replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "receiver-mail loses its power [event 3]" in text
+    assert 'alice writes "Lunch?" to bob@receiver.example [sender-lan#26]' in text
+    assert f"deferred ({REASON}) [sender-mail:9]" in text
+    assert "delivered: 1 there [sender-mail:14]" in text
+    assert "[sender-lan#1, sender-lan#2 (+3)]" in text
+    assert "seen: sender-mail:14" in text
+    assert "status=sent" not in text, "what stands there is for --evidence"
+
+
+def test_evidence_is_shown_under_each_line_if_wanted(tmp_path: Path, page: io.StringIO) -> None:
     tell(Run(tmp_path, page, evidence=True))
-    text = " ".join(page.getvalue().split())
-    assert f"deferred ({REASON}) [log sender-mail:9]" in text
-    assert "delivered: 1 there [log sender-mail:14]" in text
-    assert "sender-lan.pcap #3 (+2)]" in text
+    text = " ".join(page.getvalue().replace("\N{NO-BREAK SPACE}", " ").split())
+    assert "[event 3] event 3 receiver-mail is off" in text
+    assert "[sender-lan#26] sender-lan#26 250 2.0.0 Ok: queued as 65BE618487F" in text
+    assert f"status=deferred ({REASON})" in text
+    assert "[sender-mail:14] sender-mail:14 status=sent" in text
+    assert text.count("sender-lan#5 SYN") == 1, "all five, not only the first"
+
+
+def test_what_comes_while_somebody_acts_is_told_in_order(tmp_path: Path, page: io.StringIO) -> None:
+    run = Run(tmp_path, page)
+    with run.story.acting():
+        run.attempt(3, "sent", "250 ok", 9)
+        run.add(2, "action", "alice writes", "sender-pc", evidence=[])
+        assert page.getvalue() == ""
+    run.add(4, "action", "bob reads", "receiver-pc", evidence=[])
+    text = page.getvalue()
+    assert text.index("alice writes") < text.index("sent (250 ok)") < text.index("bob reads")
 
 
 def test_a_page_that_is_no_terminal_gets_no_escape_codes(tmp_path: Path, page: io.StringIO) -> None:

@@ -1,0 +1,121 @@
+"""The record of a run: the folder that holds everything there is to know of it.
+
+    runs/<run>/events.jsonl    what happened (lab.events)
+               captures/       a pcap for each network
+               logs/           a log for each machine, each line with its moment
+               report.html     for reading
+
+It needs nothing but itself: moved to another machine, every view can be made from it again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from lab import events
+from lab.errors import LabError, UsageError
+from lab.events import Event, Kind, OutcomeData, RunData
+from lab.units import LabClock
+
+if TYPE_CHECKING:
+    from lab.observe.maillog import LogLine
+
+RUNS = Path("runs")
+CAPTURES, LOGS, REPORT = "captures", "logs", "report.html"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run's folder and its events, in the order in which they happened."""
+
+    folder: Path
+    events: tuple[Event, ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> Record:
+        """The record in `folder`. Raises UsageError if there is none, or it is damaged."""
+        found = events.read(folder)
+        if not any(event.kind == "run" for event in found):
+            raise UsageError("the record does not say what it is of", where=str(folder))
+        return cls(folder, tuple(found))
+
+    @cached_property
+    def about(self) -> RunData:
+        """What ran, where, with which clock."""
+        return cast(RunData, next(event for event in self.events if event.kind == "run").data)
+
+    @property
+    def title(self) -> str:
+        """One line."""
+        return next(event.summary for event in self.events if event.kind == "run")
+
+    @cached_property
+    def clock(self) -> LabClock:
+        """Turns epoch seconds into the run's lab time."""
+        return LabClock(self.about["started"], self.about["time_scale"])
+
+    @cached_property
+    def outcome(self) -> OutcomeData | None:
+        """How it ended; None if it has not, or was killed."""
+        found: Any = next((event.data for event in self.events if event.kind == "outcome"), None)
+        return cast("OutcomeData | None", found)
+
+    def of(self, *kinds: Kind) -> list[Event]:
+        """The events of these kinds."""
+        return [event for event in self.events if event.kind in kinds]
+
+
+def names() -> list[str]:
+    """The runs in runs/, the newest last."""
+    found = [path for path in RUNS.glob("*") if (path / events.FILE).is_file()]
+    return [path.name for path in sorted(found, key=lambda path: path.name)]
+
+
+def find(name: str | None) -> Path:
+    """The folder of the run `name` (a path, or a name in runs/); the newest if None.
+
+    Raises UsageError if there is none.
+    """
+    known = names()
+    if name is None:
+        if known:
+            return RUNS / known[-1]
+        raise UsageError("there is no run in runs/ yet", hint="lab scenario run delivery")
+    for folder in (Path(name), RUNS / name):
+        if (folder / events.FILE).is_file():
+            return folder
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, 1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'?" if near else f"the newest is '{known[-1]}'" if known else ""
+    raise UsageError(f"there is no run '{name}'", hint=hint or "lab scenario run delivery")
+
+
+def new(name: str) -> Path:
+    """A new folder in runs/, named after the moment and `name`. Raises LabError if none can be."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        folder = RUNS / f"{stamp}-{name}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise LabError(
+                f"can't keep a record of the run: {error.strerror}",
+                where=str(folder),
+                hint="run it in a folder you can write to",
+            ) from error
+        return folder
+    raise LabError("a hundred runs in one second", where=str(RUNS))
+
+
+def write_log(folder: Path, node: str, lines: Iterable[LogLine]) -> None:
+    """A machine's log as a record keeps it: each line with its moment (epoch seconds)."""
+    text = "".join(f"{line.time:.6f} {line.text}\n" for line in lines)
+    (folder / LOGS / f"{node}.log").write_text(text, encoding="utf-8")
