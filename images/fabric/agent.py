@@ -7,9 +7,11 @@ network namespace. Standard library only; the engine (lab/engine/fabric.py) is i
     agent.py hold                   serve, and then wait: the fabric's main program
     agent.py serve                  a JSON request a line on stdin, a JSON answer a line on stdout
     agent.py capture [OPTION...]    tcpdump with these options until stdin ends
+    agent.py replay NETWORK         what has passed on a network since the lab was ready, as a pcap
+    agent.py replay NETWORK follow  the same, and what passes from now on, until stdin ends
 
-The last two end when their stdin does: whoever kills the tool that started them, however rudely,
-leaves nothing running.
+All but the first end when their stdin does: whoever kills the tool that started them, however
+rudely, leaves nothing running.
 """
 
 import array
@@ -31,6 +33,9 @@ import time
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
 DRAIN_SECONDS = 2.0  # for tcpdump to read what has passed
+RECORD = pathlib.Path("/lab/record")
+RECORD_MEGABYTES = 50  # in each of the two files kept for a network: of the past the newer part
+PCAP_HEADER = 24
 
 
 def run(*argv, stdin=""):
@@ -262,6 +267,108 @@ def _ports(pid, protocol):
     return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == waiting}
 
 
+def record(networks):
+    """Keep on record what passes on each network, from when this returns; what goes on, goes on.
+
+    When it began (epoch seconds).
+    """
+    RECORD.mkdir(exist_ok=True)
+    began = []
+    for network in networks:
+        file = RECORD / f"{network}.pcap"
+        if _recording(file):
+            continue
+        for old in _recorded(network):
+            old.unlink()
+        argv = ["tcpdump", "--immediate-mode", "-U", "-Z", "root", "-i", network, "-w", str(file)]
+        argv += ["-C", str(RECORD_MEGABYTES), "-W", "2"]
+        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        dump = subprocess.Popen(argv, stderr=subprocess.PIPE, start_new_session=True, **silent)
+        file.with_suffix(".pid").write_text(str(dump.pid))
+        began.append(dump)
+    for dump in began:
+        for line in dump.stderr:
+            if b"listening on" in line:
+                break
+        else:
+            raise RuntimeError(f"tcpdump ended with status {dump.wait()}")
+    since = RECORD / "since"
+    if began or not since.exists():
+        since.write_text(str(time.time()))
+    return recorded_since()
+
+
+def recorded_since():
+    """Since when what passes is on record (epoch seconds); None if it is not."""
+    with contextlib.suppress(OSError):
+        return float((RECORD / "since").read_text())
+    return None
+
+
+def _recording(file):
+    """Whether a tcpdump still writes `file`."""
+    try:
+        pid = int(file.with_suffix(".pid").read_text())
+        said = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return False
+    return str(file).encode() in said
+
+
+def _recorded(network):
+    """The files of a network's record, the one being written last."""
+    files = RECORD.glob(f"{network}.pcap[0-9]*")
+    return sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.name))
+
+
+def replay(network, follow):
+    """Write a network's record to stdout, one pcap whatever it was kept in; go on if to `follow`.
+
+    tcpdump goes on at the start of the older file when the newer is full.
+    """
+    out, gone = sys.stdout.buffer, _stdin_ended() if follow else None
+    name, place, begun = None, 0, False
+    while gone is None or not gone.is_set():
+        files = _recorded(network)
+        names = [file.name for file in files]
+        if name not in names:
+            name, place = names[0] if names else None, 0
+        data = _rest(RECORD / name, place) if name else b""
+        place += len(data)
+        if place >= PCAP_HEADER and begun and place == len(data):
+            data = data[PCAP_HEADER:]  # of the second file
+        begun = begun or place >= PCAP_HEADER
+        with contextlib.suppress(BrokenPipeError):
+            out.write(data)
+            out.flush()
+        if not data and name and name != names[-1]:
+            name, place = names[names.index(name) + 1], 0
+        elif not data and not follow:
+            return
+        elif not data:
+            time.sleep(RETRY_SECONDS)
+
+
+def _rest(file, place):
+    with contextlib.suppress(OSError), open(file, "rb") as source:  # noqa: PTH123
+        source.seek(place)
+        return source.read(1 << 20)
+    return b""
+
+
+def _stdin_ended():
+    """An event that is set once nobody listens to us any more."""
+    ended = threading.Event()
+
+    def wait():
+        while os.read(0, 4096):
+            pass
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return ended
+
+
 def serve():
     """Answer requests until stdin ends."""
     verbs = {
@@ -272,6 +379,8 @@ def serve():
         "link": link,
         "answering": answering,
         "listening": listening,
+        "record": record,
+        "recorded_since": recorded_since,
     }
     for line in sys.stdin:
         request = json.loads(line)
@@ -326,6 +435,8 @@ def drained(pid):
 if __name__ == "__main__":
     if sys.argv[1] == "capture":
         sys.exit(capture(sys.argv[2:]))
+    if sys.argv[1] == "replay":
+        sys.exit(replay(sys.argv[2], "follow" in sys.argv[3:]))
     if sys.argv[1] == "hold":
         hold()
     serve()

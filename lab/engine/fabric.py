@@ -123,3 +123,13 @@ class Fabric:
             for (_, question), error in zip(asked, outcome, strict=True)
             if error is not None
         ]
+
+    def record(self, networks: Sequence[str]) -> float:
+        """See to it that all that passes on these networks is kept on record; since when it is."""
+        since: float = self._call("record", networks=list(networks))
+        return since
+
+    def recorded_since(self) -> float | None:
+        """Since when what passes is on record (epoch seconds); None if it is not."""
+        since: float | None = self._call("recorded_since")
+        return since

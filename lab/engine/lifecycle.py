@@ -130,6 +130,7 @@ class _Up:
                     self._plug(fabric, work[done])
                 self._make_sound(fabric)
                 self._wait_ready(fabric)
+                fabric.record(self.plan.networks)  # from here on: our own calls tell nobody a thing
         finally:
             # The engine finishes what it has begun; nothing new is begun.
             self.cancelled.set()

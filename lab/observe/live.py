@@ -1,0 +1,114 @@
+"""The record of a lab that is up: what has happened in it since it was ready.
+
+Nobody has to have thought of recording: the fabric keeps what passes, the engine what the machines
+write, and both together are the events of a run, as if somebody had watched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab import events
+from lab.events import EventLog, Observation
+from lab.observe import maillog
+from lab.observe.capture import Replay
+from lab.observe.logbook import Logbook
+from lab.observe.pcap import read_frames
+from lab.observe.recorder import about, logging_nodes, nodes_by_address, recorded_since
+from lab.observe.tap import Tap
+from lab.record import CAPTURES, LOGS, Record, write_log
+from lab.topology.model import MailServer
+
+if TYPE_CHECKING:
+    from lab.engine.lab import Lab
+
+
+@contextmanager
+def record_of(lab: Lab) -> Iterator[Record]:
+    """The record of `lab` so far, in a folder that is there while the block runs."""
+    with tempfile.TemporaryDirectory(prefix="maillab-") as folder:
+        yield snapshot(lab, Path(folder))
+
+
+def snapshot(lab: Lab, folder: Path) -> Record:
+    """Write the record of `lab` so far into `folder`. Raises LabError if it keeps none."""
+    since = recorded_since(lab)
+    (folder / CAPTURES).mkdir(exist_ok=True)
+    (folder / LOGS).mkdir(exist_ok=True)
+    seen = [
+        *(one for one in _logged(lab, folder) if one.time >= since),
+        *(one for network in lab.plan.networks for one in _passed(lab, network, folder)),
+    ]
+    log = EventLog(folder / events.FILE, lab.clock)
+    try:
+        begin(log, lab)
+        for one in sorted(seen, key=lambda one: one.time):
+            log.record(one)
+        for one in _now(lab):
+            log.record(one)
+    finally:
+        log.close()
+    return Record.load(folder)
+
+
+def begin(log: EventLog, lab: Lab) -> None:
+    """Record what the events of a lab that is up are about."""
+    log.add(
+        "run",
+        lab.plan.topology.title,
+        when=lab.clock.started,
+        data={
+            "scenario": None,
+            "rows": [],
+            "summary": "",
+            **about(lab),
+            "parameters": {},
+        },
+    )
+
+
+def _logged(lab: Lab, folder: Path) -> Iterator[Observation]:
+    """What the machines have written."""
+    book = Logbook()
+    for node in logging_nodes(lab):
+        lines = maillog.read(lab, node)
+        write_log(folder, node, lines)
+        for line in lines:
+            yield from book.read(line)
+
+
+def _passed(lab: Lab, network: str, folder: Path) -> Iterator[Observation]:
+    """What has passed on a network."""
+    tap = Tap(network, f"{CAPTURES}/{network}.pcap", nodes_by_address(lab))
+    path = folder / tap.file
+    replay = Replay(lab, network, follow=False)
+    try:
+        with path.open("wb") as file:
+            for data in replay.chunks():
+                file.write(data)
+    finally:
+        replay.close()
+    with path.open("rb") as capture:
+        for frame in read_frames(capture, on_cut=lambda cut: None):
+            yield from tap.feed(frame)
+    yield from tap.finish()
+
+
+def _now(lab: Lab) -> Iterator[Observation]:
+    """How things stand: the queues of the mail servers that run."""
+    from lab.engine import containers
+    from lab.services import postfix
+
+    for name, node in lab.plan.topology.nodes.items():
+        if isinstance(node, MailServer) and containers.process(lab.container(name)):
+            entries = postfix.queue(lab, name)
+            data = {"entries": [dataclasses.asdict(entry) for entry in entries]}
+            yield Observation(
+                "queue", f"{len(entries)} in the queue of {name}", time.time(), name, data
+            )
