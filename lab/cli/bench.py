@@ -18,6 +18,8 @@ def command() -> None:
     \b
     Example:
       lab bench up
+      lab bench events
+      lab bench decode
     """
 
 
@@ -106,3 +108,35 @@ def decode(megabytes: int, rounds: int, as_json: bool) -> None:
     if not theirs:
         note("tshark is not installed: nothing to compare with")
     click.echo(f"\n{speeds[0].packets:,} packets, {megabytes} MB; {rounds} rounds")
+
+
+@command.command()
+@click.argument("topology", default="textbook", shell_complete=_complete.topologies)
+@click.option("--messages", "-n", type=click.IntRange(min=1), default=20, show_default=True)
+@json_option
+def events(topology: str, messages: int, as_json: bool) -> None:
+    """Time how long after a packet, or a log line, its event is in the log of a run.
+
+    On a lab of its own, while somebody sends messages one after the other.
+    """
+    from lab.observe.latency import bench_events
+    from lab.prepare import images_ready, load_for
+
+    loaded = load_for(topology)
+    images_ready()
+    found = bench_events(loaded, messages, note)
+    if as_json:
+        emit_json([{"kind": one.kind, "real_seconds": list(one.seconds)} for one in found])
+        return
+    from lab.views.tables import table
+
+    rows = [
+        (
+            one.kind,
+            len(one.seconds),
+            *(f"{1000 * one.share(percent):.1f}" for percent in (50, 95, 99)),
+            f"{1000 * max(one.seconds):.1f}",
+        )
+        for one in found
+    ]
+    click.echo(table(("event", "how many", "median ms", "95 %", "99 %", "max"), rows))

@@ -1,0 +1,126 @@
+"""A lab that is up is on record: what happened before anybody asked, and what happens now."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from harness import ALICE, BOB, delivered, processes_of, send, until
+
+from lab.engine import power
+from lab.engine.lab import Lab
+from lab.engine.lifecycle import up
+from lab.engine.plan import FABRIC, Plan
+from lab.errors import LabError
+from lab.events import Event, EventLog
+from lab.observe.live import record_of
+from lab.observe.recorder import Recorder, recorded_since
+from lab.record import Record
+
+
+def about(record: Record, message_id: str, kind: str) -> list[Event]:
+    return [
+        event
+        for event in record.events
+        if event.kind == kind and event.refs.message_id == message_id
+    ]
+
+
+def test_what_nobody_had_asked_for_can_be_looked_up(lab: Lab) -> None:
+    sent = send(lab, ALICE, BOB)
+    delivered(lab, BOB, sent)
+    with record_of(lab) as record:
+        submitted, relayed = sorted(
+            {
+                (event.data["server_node"], event.refs.queue_id)
+                for event in about(record, sent.message_id, "transaction")
+            },
+            key=lambda one: one[0] == "receiver-mail",
+        )
+        assert submitted == ("sender-mail", sent.queue_id)
+        assert relayed[0] == "receiver-mail"
+        [attempt] = [
+            event
+            for event in about(record, sent.message_id, "attempt")
+            if event.node == "sender-mail"
+        ]
+        assert attempt.data["status"] == "sent" and attempt.data["remote_id"] == relayed[1]
+        [saved] = about(record, sent.message_id, "mailbox_change")
+        assert (saved.data["user"], saved.data["what"]) == (BOB, "save")
+        line = (record.folder / "logs/sender-mail.log").read_text().splitlines()
+        assert sent.queue_id in line[attempt.data["line"] - 1]
+        assert {event.node for event in record.of("queue")} == {"sender-mail", "receiver-mail"}
+
+
+def test_the_record_begins_when_the_lab_is_ready(engine: object, name: str) -> None:
+    from harness import textbook
+
+    lab = up(textbook(name))
+    began = recorded_since(lab)
+    assert lab.clock.started < began <= time.time()
+    with record_of(lab) as record:
+        assert not record.of("packet", "turn", "log"), "our own calls are nobody's business"
+
+
+def test_the_record_goes_on_over_a_power_cut(lab: Lab) -> None:
+    power.off(lab, "receiver-mail")
+    sent = send(lab, ALICE, BOB)
+    until("it is deferred", lambda: "status=deferred" in _log(lab, "sender-mail", sent.queue_id))
+    power.on(lab, "receiver-mail")
+    delivered(lab, BOB, sent)
+    with record_of(lab) as record:
+        tried = [event.data["status"] for event in about(record, sent.message_id, "attempt")]
+        assert "deferred" in tried and tried.count("sent") == 2, "to the server, to the mailbox"
+
+
+def _log(lab: Lab, node: str, queue_id: str) -> str:
+    from lab.observe import maillog
+
+    return "\n".join(line.text for line in maillog.read(lab, node) if queue_id in line.text)
+
+
+def test_a_recorder_that_was_killed_is_started_again(lab: Lab, standing: Plan) -> None:
+    for process in processes_of({lab.container(FABRIC)}, "tcpdump"):
+        os.kill(process, signal.SIGKILL)
+    before = recorded_since(lab)
+    lab = up(standing)
+    assert recorded_since(lab) > before
+    sent = send(lab, ALICE, BOB)
+    delivered(lab, BOB, sent)
+    with record_of(lab) as record:
+        assert about(record, sent.message_id, "transaction")
+
+
+def test_a_recorder_begins_with_the_past_and_goes_on(lab: Lab, tmp_path: Path) -> None:
+    first = send(lab, ALICE, BOB)
+    delivered(lab, BOB, first)
+    log = EventLog(tmp_path / "events.jsonl", lab.clock)
+    seen: list[Event] = []
+    log.listeners.append(seen.append)
+
+    def saved(message_id: str) -> bool:
+        return any(
+            event.kind == "mailbox_change" and event.refs.message_id == message_id for event in seen
+        ) and any(
+            event.kind == "transaction" and event.refs.message_id == message_id for event in seen
+        )
+
+    with Recorder(lab, tmp_path, log, past=True):
+        until("the first is on record", lambda: saved(first.message_id))
+        second = send(lab, ALICE, BOB)
+        until("the second is on record", lambda: saved(second.message_id))
+    log.close()
+    frames = [(event.refs.file, event.refs.frame) for event in seen if event.kind == "packet"]
+    assert len(frames) == len(set(frames)), "each frame is told once"
+
+
+def test_a_lab_without_a_record_says_what_to_do(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lab.engine.fabric import Fabric
+
+    monkeypatch.setattr(Fabric, "recorded_since", lambda self: None)
+    with pytest.raises(LabError, match="is not on record") as error, record_of(lab):
+        pass
+    assert error.value.hint == "lab up"
