@@ -109,7 +109,8 @@ class EventLog:
 
     def __init__(self, path: Path, clock: LabClock) -> None:
         self.clock = clock
-        self._file = path.open("a", encoding="utf-8")
+        # Half a surrogate pair, which is no letter, is written as JSON writes it: \udc80.
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
         fcntl.flock(self._file, fcntl.LOCK_EX)
         self._lock = threading.RLock()
         self._seq = 0
@@ -156,7 +157,7 @@ class EventLog:
             self._file.close()
 
 
-def parse(line: str) -> Event:
+def parse(line: str | bytes) -> Event:
     """An event from its line. Raises ValueError, KeyError or TypeError if it is none."""
     found = json.loads(line)
     return Event(**{**found, "refs": Refs(**found["refs"])})
@@ -170,7 +171,7 @@ def read(folder: Path) -> list[Event]:
     """
     path = folder / FILE
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_bytes().split(b"\n")  # the last one may be cut within a letter
     except OSError as error:
         raise UsageError(
             f"there is no record of a run: {error.strerror}",
@@ -196,12 +197,12 @@ def follow(path: Path, poll_seconds: float = 0.02) -> Iterator[Event | None]:
 
     Ends when nobody writes the file any more.
     """
-    pending = ""
-    with path.open(encoding="utf-8") as file:
+    pending = b""
+    with path.open("rb") as file:
         while True:
             over = not being_written(path)  # asked first: what came before the end is still read
             pending += file.read()
-            *lines, pending = pending.split("\n")
+            *lines, pending = pending.split(b"\n")
             for line in lines:
                 yield parse(line)
             if not lines:
@@ -249,6 +250,7 @@ class OutcomeData(TypedDict):
     run: str
     lab_seconds: float
     real_seconds: float
+    dropped: int
     expectations: list[dict[str, Any]]
 
 
@@ -359,8 +361,10 @@ class AttemptData(LogData):
 
 
 class QueueChangeData(LogData):
-    """`what` is one of `client`, `message-id`, `queued`, `expired`, `dsn`, `removed`, `rejected`;
-    `value` what belongs to it: the client, the sender, the queue ID of the report …
+    """`what` is one of `client`, `message-id`, `queued`, `expired`, `dsn`, `removed`, `rejected`
+    (perhaps before there was a queue ID), `trouble` (with one server, the next may be tried),
+    `broken off` (its client was gone in the middle of it, so that it never was in the queue);
+    `value` what belongs to it: the client, the sender, the queue ID of the report, the words.
     """
 
     what: str
@@ -379,7 +383,9 @@ class MailboxChangeData(LogData):
 
 
 class SessionData(LogData):
-    """`what`: `login`, `logout` or `failed`. `protocol`: imap or pop3; `client` its address."""
+    """`what`: `login`, `logout` or `failed`. `protocol`: imap or pop3, or smtp where a submission
+    failed; `user` is empty if that was not said; `client` its address.
+    """
 
     user: str
     what: str

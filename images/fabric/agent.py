@@ -33,6 +33,9 @@ import time
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
 DRAIN_SECONDS = 2.0  # for tcpdump to read what has passed
+# In immediate mode each frame takes as much of the buffer as the longest could: of 2 MiB and 256 KiB,
+# its defaults, a burst of nine makes it lose some. Here no frame is longer than 1514 octets.
+TCPDUMP = ["tcpdump", "--immediate-mode", "-U", "-Z", "root", "-s", "2048", "-B", "16384"]
 RECORD = pathlib.Path("/lab/record")
 RECORD_MEGABYTES = 50  # in each of the two files kept for a network: of the past the newer part
 PCAP_HEADER = 24
@@ -280,7 +283,7 @@ def record(networks):
             continue
         for old in _recorded(network):
             old.unlink()
-        argv = ["tcpdump", "--immediate-mode", "-U", "-Z", "root", "-i", network, "-w", str(file)]
+        argv = [*TCPDUMP, "-i", network, "-w", str(file)]
         argv += ["-C", str(RECORD_MEGABYTES), "-W", "2"]
         silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         dump = subprocess.Popen(argv, stderr=subprocess.PIPE, start_new_session=True, **silent)
@@ -401,9 +404,7 @@ def hold():
 
 def capture(options):
     """Run tcpdump, its output being ours, until stdin ends or it does; then stop it cleanly."""
-    dump = subprocess.Popen(
-        ["tcpdump", "--immediate-mode", "-U", "-Z", "root", *options], stdin=subprocess.DEVNULL
-    )
+    dump = subprocess.Popen([*TCPDUMP, *options], stdin=subprocess.DEVNULL)
     ended = os.pidfd_open(dump.pid)
     while True:
         ready, _, _ = select.select([0, ended], [], [])

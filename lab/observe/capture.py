@@ -150,6 +150,7 @@ class Replay:
 
     def __init__(self, lab: Lab, network: str, *, follow: bool) -> None:
         self.port = Port(network, network)
+        self.dropped = 0  # as far as we know
         argv = [AGENT, "replay", network, *(["follow"] if follow else [])]
         self._program = Exec(lab.container(FABRIC), argv)
         self.stopped = not follow

@@ -92,6 +92,8 @@ class Recorder:
         }
         self.ended_early: list[str] = []
         """Networks whose capture ended though nobody stopped it: what came after was not seen."""
+        self.dropped = 0
+        """Frames that passed too fast to be captured; known when the block has ended."""
         self._lines: dict[str, list[LogLine]] = {}
         self._book = Logbook()
         self._reading = threading.Lock()  # the book is one, its readers several
@@ -157,6 +159,7 @@ class Recorder:
                 self._log.record(seen)
         for seen in tap.finish():
             self._log.record(seen)
+        self.dropped += listener.dropped
         if not listener.stopped:
             self.ended_early.append(listener.port.name)
 

@@ -363,4 +363,4 @@ def _words(packet: Packet | None, data: Mapping[str, Any]) -> str:
             )
         case Ip():
             return f"{'fragment of ' if packet.fragment else ''}IP protocol {packet.protocol}"
-    return f"{data['length']} octets of another kind"
+    return f"{data['length']} octets of another kind, or malformed"

@@ -34,13 +34,14 @@ from lab.units import LabClock
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run went; `run` is its folder."""
+    """How a run went; `run` is its folder, `dropped` the frames that its captures missed."""
 
     scenario: str
     run: Path
     lab_seconds: float
     real_seconds: float
     verdicts: tuple[Verdict, ...]
+    dropped: int = 0
 
     @property
     def ok(self) -> bool:
@@ -55,6 +56,7 @@ class Outcome:
             "run": str(self.run),
             "lab_seconds": round(self.lab_seconds, 1),
             "real_seconds": round(self.real_seconds, 2),
+            "dropped": self.dropped,
             "expectations": [verdict.as_json() for verdict in self.verdicts],
         }
 
@@ -124,6 +126,7 @@ def run(
             (ended - began) * lab.clock.scale,
             ended - began,
             tuple(stage.verdicts),
+            stage.dropped,
         )
         log.add("outcome", "ok" if outcome.ok else "failed", data=outcome.as_json())
         return outcome

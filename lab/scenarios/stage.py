@@ -84,6 +84,11 @@ class Stage:
     ) -> None:
         self._recorder.__exit__(kind, error, trace)
 
+    @property
+    def dropped(self) -> int:
+        """Frames that the captures missed; known when the stage has closed."""
+        return self._recorder.dropped
+
     # --- Telling -------------------------------------------------------------------------
 
     def tell(self, key: str, **values: object) -> None:

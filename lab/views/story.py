@@ -296,6 +296,9 @@ class Story:
                 Text(f"The record, captures and logs are in {outcome.run}", "dim"),
             )
         )
+        if outcome.dropped:
+            missed = f"The captures missed {outcome.dropped} frames: this machine is too busy."
+            self.console.print(Text(missed, "yellow"))
 
     def _attempts_table(self) -> Table:
         table = Table(title="Attempts", title_justify="left", title_style="bold")

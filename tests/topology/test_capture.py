@@ -71,14 +71,28 @@ def ping(lab: Lab) -> None:
 
 
 def tcpdumps(lab: Lab) -> list[int]:
-    """The tcpdump processes in the fabric."""
-    return processes_of({made(lab)[FABRIC].id}, "tcpdump")
+    """The tcpdump processes in the fabric, without those of its own record."""
+    return [
+        process
+        for process in processes_of({made(lab)[FABRIC].id}, "tcpdump")
+        if b"/lab/record/" not in Path(f"/proc/{process}/cmdline").read_bytes()
+    ]
+
+
+def test_a_burst_is_captured_whole(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "burst.pcap"
+    with capturing(lab, "sender-lan", "-w", str(file), "--filter", "icmp") as process:
+        burst = ["ping", "-q", "-c1000", "-l1000", "-s1400", "-i0.002", "198.51.100.25"]
+        lab.run("sender-pc", burst).check("ping")
+        _, said = interrupt(process)
+    assert "dropped" not in said
+    assert len(frames(file)) == 2000
 
 
 def test_the_file_is_what_tcpdump_itself_would_have_written(lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "mail.pcap"
     expression = "tcp port 25"
-    beside = ["tcpdump", "-U", "--immediate-mode", "-Z", "root", "-i", "sender-mail"]
+    beside = ["tcpdump", "-U", "--immediate-mode", "-Z", "root", "-s", "2048", "-i", "sender-mail"]
     fabric = made(lab)[FABRIC].id
     with (
         capturing(lab, "sender-mail", "-w", str(file), "--filter", expression) as process,

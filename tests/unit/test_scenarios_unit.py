@@ -88,6 +88,7 @@ def test_an_outcome_has_the_shape_that_is_promised() -> None:
         "run": "runs/x",
         "lab_seconds": 7200.0,
         "real_seconds": 120.01,
+        "dropped": 0,
         "expectations": [
             {
                 "id": "delivered",
