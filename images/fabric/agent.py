@@ -33,8 +33,8 @@ import time
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
 DRAIN_SECONDS = 2.0  # for tcpdump to read what has passed
-# In immediate mode each frame takes as much of the buffer as the longest could: of 2 MiB and 256 KiB,
-# its defaults, a burst of nine makes it lose some. Here no frame is longer than 1514 octets.
+# In immediate mode each frame takes as much of the buffer as the longest could: of 2 MiB and
+# 256 KiB, its defaults, a burst of nine makes it lose some. Here none is longer than 1514 octets.
 TCPDUMP = ["tcpdump", "--immediate-mode", "-U", "-Z", "root", "-s", "2048", "-B", "16384"]
 RECORD = pathlib.Path("/lab/record")
 RECORD_MEGABYTES = 50  # in each of the two files kept for a network: of the past the newer part

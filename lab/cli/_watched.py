@@ -1,0 +1,211 @@
+"""What `lab watch` watches: a run that is over, one in progress, or the lab that is up."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
+
+from lab import events, record
+from lab.errors import LabError, LabNotUp, UsageError
+from lab.events import Event
+
+if TYPE_CHECKING:
+    from lab.engine.lab import Lab
+
+_LOOK_SECONDS = 0.2  # between two looks for a run that begins
+_ASK_SECONDS = 1.0  # between two questions to the engine
+_RECENT = 8  # runs, the newest, among which one in progress is looked for
+
+
+@dataclass(frozen=True)
+class Begins:
+    """What is watched from here on."""
+
+    run: Event
+    name: str
+    live: bool
+
+
+@dataclass(frozen=True)
+class Over:
+    """The run has ended."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Nothing is there to be watched yet; `words` say what is waited for."""
+
+    words: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """It can't be watched (any longer)."""
+
+    error: LabError
+
+
+News: TypeAlias = Begins | Event | Over | Waits | Failed
+
+
+def writing() -> Path | None:
+    """The newest run in progress, as its folder."""
+    for name in reversed(record.names()[-_RECENT:]):
+        folder = record.RUNS / name
+        with contextlib.suppress(OSError):
+            if events.being_written(folder / events.FILE):
+                return folder
+    return None
+
+
+@contextmanager
+def recorded(lab: Lab, hear: Callable[[Event], None]) -> Iterator[None]:
+    """`hear` of all that has happened in a running lab, and of what happens in the block.
+
+    Nothing of it is kept: the lab keeps its own record. Raises LabError if it can't be heard.
+    """
+    from lab.observe.live import begin
+    from lab.observe.recorder import Recorder
+
+    with tempfile.TemporaryDirectory(prefix="maillab-") as folder:
+        log = events.EventLog(Path(folder) / events.FILE, lab.clock)
+        try:
+            log.listeners.append(hear)
+            begin(log, lab)
+            with Recorder(lab, Path(folder), log, past=True):
+                yield
+        finally:
+            log.close()
+
+
+class Feed:
+    """Finds what there is to watch, in a thread of its own, and puts the news into `news`.
+
+    `woken` is called whenever there are any. `run` is a run's name or folder; None for the run
+    in progress, or else the lab called `lab_name`, or whichever of the two comes first.
+    """
+
+    def __init__(self, run: str | None, lab_name: str, woken: Callable[[], None]) -> None:
+        self.news: SimpleQueue[News] = SimpleQueue()
+        self._folder = record.find(run) if run is not None else None
+        self._lab_name = lab_name
+        self._woken = woken
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Feed:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ending.set()
+        self._thread.join(20)  # a recording settles what it has seen before it ends
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is of a run that was over before anybody watched."""
+        return self._folder is not None and not events.being_written(self._folder / events.FILE)
+
+    def _say(self, news: News) -> None:
+        self.news.put(news)
+        self._woken()
+
+    def _work(self) -> None:
+        try:
+            if self._folder is not None:
+                self._follow(self._folder)
+            else:
+                self._whatever_comes()
+        except LabError as error:
+            self._say(Failed(error))
+        except Exception as error:  # a thread that dies silently leaves a picture that stands still
+            self._say(Failed(LabError(f"can't go on watching: {error!r}", hint="lab doctor")))
+
+    def _whatever_comes(self) -> None:
+        begun = False
+        asked = 0.0
+        while not self._ending.is_set():
+            folder = writing()
+            if folder is not None:
+                self._follow(folder)
+                begun = True  # it stays on the screen until another begins
+            elif not begun and time.monotonic() - asked > _ASK_SECONDS:
+                asked = time.monotonic()
+                begun = self._record()
+            self._ending.wait(_LOOK_SECONDS)
+
+    def _follow(self, folder: Path) -> None:
+        """Tell of a run from its beginning to its end; a new one takes its place."""
+        begun = False
+        looked = time.monotonic()
+        pending: list[Event] = []
+        for event in events.follow(folder / events.FILE):
+            if self._ending.is_set():
+                return
+            if event is not None and not begun:
+                pending.append(event)
+                if event.kind == "run":
+                    live = events.being_written(folder / events.FILE)
+                    self._say(Begins(event, folder.name, live))
+                    begun = True
+                    for one in pending:
+                        self._say(one)
+            elif event is not None:
+                self._say(event)
+            elif self._folder is None and time.monotonic() - looked > _LOOK_SECONDS:
+                looked = time.monotonic()
+                newer = writing()
+                if newer is not None and newer != folder:
+                    return
+        if not begun:
+            error = UsageError("the record does not say what it is of", where=str(folder))
+            self._say(Failed(error))
+        self._say(Over())
+
+    def _record(self) -> bool:
+        """Watch the lab that is up, until a scenario begins or it is down; whether there is one."""
+        from lab.engine.lab import Lab
+
+        try:
+            lab = Lab.attach(self._lab_name)
+        except LabNotUp:
+            other = "" if self._lab_name == "lab" else f"--lab {self._lab_name} "
+            self._say(Waits(f"waiting for `lab {other}up`, or for `lab scenario run …`"))
+            return False
+        first: list[Event] = []
+
+        def hear(event: Event) -> None:
+            if not first:
+                first.append(event)
+                self._say(Begins(event, f"lab '{lab.name}'", live=True))
+            self._say(event)
+
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(recorded(lab, hear))
+            except LabError as error:  # it is only just coming up, or going down
+                self._say(Waits(f"waiting for lab '{lab.name}': {error.what}"))
+                return False
+            self._until_over()
+        self._say(Over())
+        return True
+
+    def _until_over(self) -> None:
+        from lab.engine import containers
+
+        asked = time.monotonic()
+        while not self._ending.wait(_LOOK_SECONDS):
+            if writing() is not None:
+                return
+            if time.monotonic() - asked > _ASK_SECONDS:
+                asked = time.monotonic()
+                if not containers.find(self._lab_name):
+                    return

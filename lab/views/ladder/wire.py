@@ -1,0 +1,309 @@
+"""What passed on the wires, each thing once, however many networks it crossed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lab.events import Event
+from lab.views.ladder import words
+from lab.views.ladder.marks import Connection, Mail, Mark, Sighting, sighting
+from lab.views.ladder.model import What
+
+# Two sightings of a datagram, or of a call, within this time are of one: it takes a packet less
+# to cross a router, and whoever asks again waits longer.
+_SAME_SECONDS = 0.2
+_ENDS_MAIL = frozenset({"RSET", "EHLO", "HELO", "LHLO", "QUIT"})
+_NOTHING = frozenset[str]()
+
+
+class Wire:
+    """Takes the events of the wires as they come; `networks` says who is plugged in where."""
+
+    def __init__(self, networks: Mapping[str, frozenset[str]], hosts: Mapping[str, str]) -> None:
+        self.networks = networks
+        self.marks: list[Mark] = []
+        self.packets: list[Mark] = []
+        self.connections: dict[str, Connection] = {}
+        self.streams: dict[tuple[str | None, int | None], Connection] = {}
+        self._hosts = hosts
+        self._alike: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
+        self._icmp: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
+        self._packets: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
+
+    def add(self, event: Event) -> None:
+        """Take an event, if it is of the wires."""
+        match event.kind:
+            case "connection" if event.data["protocol"] != "dns":
+                self._happened(event)
+            case "turn":
+                self._said(event)
+            case "dns":
+                self._asked(event)
+            case "packet":
+                self._passed(event)
+
+    def crosses(self, mark: Mark) -> bool:
+        """Whether it has to pass a router to arrive."""
+        if mark.source is None or mark.target is None:
+            return False
+        far = self.networks.get(mark.target, _NOTHING)
+        return bool(mark.near) and bool(far) and not mark.near & far
+
+    def arrived(self, mark: Mark) -> Sighting | None:
+        """Where it was seen on a network of whom it is for."""
+        far = self.networks.get(mark.target or "", _NOTHING)
+        return next((one for one in mark.sightings if one.network in far), None)
+
+    def belated(self) -> dict[Mark, Mark]:
+        """What arrived long after it was sent: the mark of its arrival, and that of its sending.
+
+        A router may hold a call for seconds, asking who has the address. Only once all is known
+        can be told which of several calls it was: the first that was not seen to arrive before.
+        """
+        found: dict[Mark, Mark] = {}
+        for known in (*(one.calls for one in self.connections.values()), *self._alike.values()):
+            missing = [mark for mark in known if self.crosses(mark) and not self.arrived(mark)]
+            for mark in known:
+                begins = any(one.network in mark.near for one in mark.sightings)
+                if missing and not begins and self.crosses(mark) and missing[0].time < mark.time:
+                    found[mark] = missing.pop(0)
+        return found
+
+    # Connections --------------------------------------------------------------------------------
+
+    def _connection(self, data: Mapping[str, Any]) -> Connection:
+        name = data["connection"]
+        found = self.connections.get(name)
+        if found is None:
+            found = self.connections[name] = Connection(
+                name,
+                data["protocol"],
+                data["client_node"] or data["client"].rpartition(":")[0],
+                data["server_node"] or data["server"].rpartition(":")[0],
+            )
+        return found
+
+    def _mark(self, event: Event, what: What, label: str, connection: Connection) -> Mark:
+        """A new one, said or done by the side that the event names."""
+        ends = (connection.client, connection.server)
+        source, target = ends if event.data["side"] == "client" else ends[::-1]
+        return Mark(
+            what,
+            label,
+            event.summary,
+            [sighting(event, event.data["network"])],
+            source,
+            target,
+            protocol=event.data["protocol"],
+            near=self.networks.get(source, _NOTHING),
+            connection=connection,
+        )
+
+    def _happened(self, event: Event) -> None:
+        data = event.data
+        connection = self._connection(data)
+        self.streams[event.refs.file, event.refs.stream] = connection
+        port = data["server"].rpartition(":")[2]
+        match data["what"]:
+            case "syn":
+                again = bool(connection.calls) and data["tries"] > 1
+                label = f"calls {'again' if again else f'port {port}'} (SYN)"
+                mark = self._mark(event, "call", label, connection)
+                mark.shape = "again" if again else ""
+                self._once_each(connection.calls, mark)
+            case "accepted":
+                connection.answered = True
+                self._once(self._mark(event, "accept", "accepts (SYN ACK)", connection))
+            case "fin":
+                self._once(self._mark(event, "close", "closes (FIN)", connection))
+            case "reset":
+                refused = not connection.answered
+                connection.answered = True
+                label = "refuses (RST)" if refused and data["side"] == "server" else "resets (RST)"
+                mark = self._mark(event, "reset", label, connection)
+                mark.mood = "bad"
+                self._once(mark)
+            case "over":
+                connection.over = True
+
+    def _once(self, mark: Mark) -> None:
+        """Something that a side does once."""
+        connection = mark.connection
+        assert connection is not None
+        key = (mark.what, mark.source or "")
+        if key in connection.once:
+            connection.once[key].see(mark.first)
+        else:
+            connection.once[key] = mark
+            self.marks.append(mark)
+
+    def _once_each(self, known: list[Mark], mark: Mark, into: list[Mark] | None = None) -> Mark:
+        """Something that may be repeated: if it was seen elsewhere just now, this is the same."""
+        seen = mark.first
+        for one in reversed(known):
+            near_by = abs(one.time - seen.time) < _SAME_SECONDS
+            if near_by and seen.network and not one.seen_on(seen.network):
+                one.see(seen)
+                return one
+        known.append(mark)
+        (self.marks if into is None else into).append(mark)
+        return mark
+
+    # What is said -------------------------------------------------------------------------------
+
+    def _said(self, event: Event) -> None:
+        data = event.data
+        connection = self._connection(data)
+        side, network = data["side"], data["network"]
+        # The n-th thing a side says is the same on every network: TCP keeps the order.
+        number = connection.heard[network, side]
+        connection.heard[network, side] = number + 1
+        said = connection.said[side]
+        connection.answered = True
+        if number < len(said):
+            mark = said[number]
+            mark.see(sighting(event, network))
+        else:
+            mark = self._new_turn(event, connection)
+            said.append(mark)
+            self.marks.append(mark)
+        self._joined(event, connection, mark)
+
+    def _new_turn(self, event: Event, connection: Connection) -> Mark:
+        data = event.data
+        what: What = "reply" if data["side"] == "server" else "command"
+        if data["what"] == "content":
+            what = "content"
+        mail = connection.mail
+        if data["what"] == "command" and data["side"] == "client" and _is_smtp(data):
+            mail = self._mail(connection, data)
+        dotted = mail is not None and mail.dotted
+        mark = self._mark(event, what, words.turn(event.summary, data, dotted=dotted), connection)
+        mark.text = _whole(event)
+        mark.mood = "bad" if data["failed"] else "plain"
+        if data["what"] == "untagged":
+            mark.shape = "untagged"
+        if data["side"] == "client" and mail is not None:
+            self._belongs(mark, mail)
+        return mark
+
+    def _mail(self, connection: Connection, data: Mapping[str, Any]) -> Mail | None:
+        """The transaction that a command begins, belongs to, or ends."""
+        command = data["command"]
+        if command == "MAIL":
+            connection.mail = Mail(len(connection.mails) + 1, data["argument"] or "")
+            connection.mails.append(connection.mail)
+        elif command in _ENDS_MAIL:
+            # RSET between two messages is the first's tail: so nothing stands between them.
+            ended, connection.mail = connection.mail, None
+            last = connection.mails[-1] if connection.mails else None
+            return (ended or last) if command == "RSET" else None
+        elif connection.mail is not None:
+            if command == "RCPT":
+                connection.mail.recipients.append(data["argument"] or "")
+            if command in ("DATA", "BDAT"):
+                connection.mail.dotted = command == "DATA"
+        return connection.mail
+
+    def _joined(self, event: Event, connection: Connection, mark: Mark) -> None:
+        """What answers what, and which message it is about."""
+        data = event.data
+        network = data["network"]
+        if data["side"] == "client":
+            connection.asked[network, data["last_frame"]].append(mark)
+        elif data["answers"] is not None:
+            asked = connection.asked[network, data["answers"]]
+            if asked:
+                # Replies to commands that came in one packet come in the order of these.
+                answered = asked.popleft() if len(asked) > 1 and _is_smtp(data) else asked[0]
+                answered.answered = True
+                if answered.mail is not None and mark.mail is None:
+                    self._belongs(mark, answered.mail)
+                    if answered.what == "content":
+                        answered.mail.reply = mark
+        if mark.mail is not None:
+            ids = {event.refs.message_id, event.refs.queue_id} - {None}
+            mark.mail.ids |= {one for one in ids if one is not None}
+        elif event.refs.message_id:
+            mark.ids.add(event.refs.message_id)
+
+    def _belongs(self, mark: Mark, mail: Mail) -> None:
+        mark.mail = mail
+        mail.marks.append(mark)
+        if mark.what == "content":
+            mail.content = mark
+
+    # Questions, packets -------------------------------------------------------------------------
+
+    def _asked(self, event: Event) -> None:
+        data = event.data
+        connection = self._connection(data)
+        question = data["what"] == "question"
+        label = event.summary if question else words.answer(event.summary, data)
+        mark = self._mark(event, "question" if question else "answer", label, connection)
+        if not question:
+            records = [record for record in data["answers"] if not record.startswith("(")]
+            mark.text = "; ".join(records) or event.summary
+            if data["status"] not in (None, "NOERROR"):
+                mark.mood = "bad"
+        mark = self._once_each(self._alike[data["connection"], data["side"], data["text"]], mark)
+        mark.unit = ("dns", data["connection"])
+        mark.alike = ("dns", connection.client, data["type"], data["name"])
+        if mark not in connection.said[data["side"]]:
+            connection.said[data["side"]].append(mark)
+        if not question:
+            for asked in connection.said["client"]:
+                asked.answered = True
+
+    def _passed(self, event: Event) -> None:
+        data = event.data
+        if data["protocol"] in ("arp", "other"):
+            return
+        icmp = data["protocol"] == "icmp"
+        source, target = self._at(data["src"]), self._at(data["dst"])
+        mark = Mark(
+            "icmp" if icmp else "packet",
+            event.summary.partition(" ICMP ")[2] if icmp else _flags(data),
+            event.summary,
+            [sighting(event, data["network"])],
+            source,
+            target,
+            protocol=data["protocol"],
+            near=self.networks.get(source, _NOTHING),
+            answered=True,
+            unit=("packet", event.refs.file, event.refs.stream),
+        )
+        key = (*(str(data.get(name)) for name in _IDENTITY), event.summary)
+        if icmp:  # which is more than a packet, and shown at every level
+            told = replace(mark, label=f"ICMP: {mark.label}", sightings=[*mark.sightings])
+            told.mood = "plain" if "echo" in mark.label else "bad"
+            told.unit, told.alike = ("icmp", event.seq), ("icmp", source, target, told.label)
+            self._once_each(self._icmp[key], told)
+        self._once_each(self._packets[key], mark, self.packets)
+
+    def _at(self, place: str) -> str:
+        """The host at an address, with its port or without."""
+        address = place.rpartition(":")[0] or place
+        return self._hosts.get(address, address)
+
+
+_IDENTITY = ("src", "dst", "protocol", "flags", "seq", "ack", "length")
+
+
+def _is_smtp(data: Mapping[str, Any]) -> bool:
+    return data["protocol"] in ("smtp", "lmtp")
+
+
+def _flags(data: Mapping[str, Any]) -> str:
+    octets = f" {data['length']} octets" if data["length"] else ""
+    return f"{data.get('flags') or data['protocol'].upper()}{octets}"
+
+
+def _whole(event: Event) -> str:
+    """What was said, in full where that is one line."""
+    if event.data["what"] == "content":
+        return f"({event.data['size']} octets) {event.data['text'][:300]}"
+    return event.summary

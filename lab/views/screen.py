@@ -1,0 +1,137 @@
+"""A terminal all to oneself: keys as they are pressed, lines where they belong, and everything as
+it was afterwards, whatever happens.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import select
+import sys
+import termios
+import tty
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+_OPEN = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"  # a second screen, no cursor, lines are not wrapped
+_CLOSE = "\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1049l"
+_KEYS = {
+    "\x1b[A": "up",
+    "\x1b[B": "down",
+    "\x1b[C": "right",
+    "\x1b[D": "left",
+    "\x1b[5~": "page up",
+    "\x1b[6~": "page down",
+    "\x1b[H": "home",
+    "\x1b[1~": "home",
+    "\x1b[F": "end",
+    "\x1b[4~": "end",
+    "\x1b": "escape",
+    "\r": "enter",
+    "\n": "enter",
+    "\x7f": "backspace",
+    "\x08": "backspace",
+}
+# An escape sequence, or a letter; terminals say arrows in two ways (SS3 and CSI).
+_KEY = re.compile(r"\x1bO[A-DHF]|\x1b\[[0-9;?]*[@-~]|[\s\S]")
+
+
+class Screen:
+    """The terminal while `opened`. `wake` may be called by any thread to end a `wait`."""
+
+    def __init__(self) -> None:
+        self._in, self._out = sys.stdin.fileno(), sys.stdout.fileno()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        self._ears, self._bell = os.pipe()
+        os.set_blocking(self._bell, False)
+        self._shown: list[str] = []
+        self._size = (0, 0)
+        self.hung_up = False
+        """Whether there is no keyboard any more."""
+
+    @contextmanager
+    def opened(self) -> Iterator[Screen]:
+        """Take the terminal, and give it back as it was."""
+        before = termios.tcgetattr(self._in)
+        try:
+            tty.setcbreak(self._in, termios.TCSADRAIN)
+            self._write(_OPEN)
+            yield self
+        finally:
+            try:
+                self._write(_CLOSE)
+            finally:
+                termios.tcsetattr(self._in, termios.TCSADRAIN, before)
+                os.close(self._ears)
+                bell, self._bell = self._bell, -1
+                os.close(bell)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows; never so few that nothing can be drawn."""
+        try:
+            columns, rows = os.get_terminal_size(self._out)
+        except OSError:
+            columns, rows = 80, 24
+        return max(columns, 40), max(rows, 8)
+
+    def wake(self) -> None:
+        """There is something to draw."""
+        try:
+            os.write(self._bell, b"!")
+        except (BlockingIOError, OSError):
+            return  # it is being woken already, or has gone
+
+    def wait(self, seconds: float) -> list[str]:
+        """The keys pressed within that time; fewer or none if it is woken."""
+        ready, _, _ = select.select([self._in, self._ears], [], [], max(0.0, seconds))
+        if self._ears in ready:
+            os.read(self._ears, 4096)
+        if self._in not in ready:
+            return []
+        typed = os.read(self._in, 1024)
+        if not typed:
+            self.hung_up = True
+        return list(keys(self._decoder.decode(typed)))
+
+    def draw(self, lines: Sequence[Text]) -> None:
+        """Show `lines`, writing only those that are new."""
+        width, height = self.size
+        if (width, height) != self._size:
+            self._size, self._shown = (width, height), []
+            self._write("\x1b[2J")
+        console = Console(force_terminal=True, width=width, highlight=False, legacy_windows=False)
+        drawn = []
+        for line in lines[:height]:
+            with console.capture() as capture:
+                console.print(line, end="", no_wrap=True, overflow="crop", crop=True)
+            drawn.append(capture.get())
+        changed = [
+            f"\x1b[{row};1H\x1b[0m\x1b[K{text}"
+            for row, text in enumerate(drawn, 1)
+            if row > len(self._shown) or self._shown[row - 1] != text
+        ]
+        if len(self._shown) > len(drawn):
+            changed.append(f"\x1b[{len(drawn) + 1};1H\x1b[J")
+        self._shown = drawn
+        if changed:
+            self._write("".join(changed))
+
+    def _write(self, text: str) -> None:
+        data = text.encode("utf-8", "replace")
+        while data:
+            data = data[os.write(self._out, data) :]
+
+
+def keys(typed: str) -> Iterator[str]:
+    """What was pressed: names of special keys, letters as they are."""
+    for key in _KEY.findall(typed):
+        name = _KEYS.get(key.replace("\x1bO", "\x1b["))
+        if name is not None:
+            yield name
+        elif not key.startswith("\x1b"):
+            yield key

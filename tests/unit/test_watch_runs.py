@@ -1,0 +1,359 @@
+"""`lab watch`: what it finds to be watched, and a terminal that is left as it was."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Empty
+
+import pytest
+from ladderevents import FAR, LADDERS, MAIL, STARTED, Scene
+
+from lab import record
+from lab.cli import _watched
+from lab.cli._watched import Begins, Failed, Feed, Over, Waits
+from lab.engine.lab import Lab
+from lab.errors import LabNotUp
+from lab.events import FILE, EventLog
+from lab.units import LabClock
+
+WIDTH, HEIGHT = 100, 30
+PATIENCE = 8.0  # seconds, for what takes a fraction of one
+
+
+# What there is to watch ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with runs/, in which one is over."""
+    monkeypatch.chdir(tmp_path)
+    over = tmp_path / "runs" / "20261124-065513-receiver-down"
+    over.mkdir(parents=True)
+    (over / FILE).write_bytes((LADDERS / "receiver-down.jsonl").read_bytes())
+    return tmp_path
+
+
+class Writer:
+    """A run in progress."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.scene = Scene()
+        self.log = EventLog(folder / FILE, LabClock(STARTED, 60))
+        self._written = 0
+
+    def write(self) -> None:
+        """What the scene has that is not written yet."""
+        for event in self.scene.events[self._written :]:
+            self.log.add(
+                event.kind,
+                event.summary,
+                node=event.node,
+                when=event.time,
+                data=event.data,
+                refs=event.refs,
+            )
+        self._written = len(self.scene.events)
+
+
+@pytest.fixture
+def begins(here: Path) -> Iterator[Callable[[str], Writer]]:
+    """Begins a run."""
+    writers: list[Writer] = []
+
+    def begin(name: str) -> Writer:
+        writers.append(Writer(here / "runs" / name))
+        writers[-1].write()
+        return writers[-1]
+
+    yield begin
+    for writer in writers:
+        writer.log.close()
+
+
+@pytest.fixture
+def no_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    def attach(name: str) -> Lab:
+        raise LabNotUp(f"lab '{name}' is not up")
+
+    monkeypatch.setattr(Lab, "attach", attach)
+
+
+def news(feed: Feed, kind: type[object]) -> object:
+    """The next of that kind."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            found = feed.news.get(timeout=0.1)
+        except Empty:
+            continue
+        if isinstance(found, kind):
+            return found
+        assert not isinstance(found, Failed), found.error
+    raise AssertionError(f"waited in vain for {kind.__name__}")
+
+
+def test_without_anything_it_waits_and_says_for_what(here: Path, no_lab: None) -> None:
+    with Feed(None, "mine", lambda: None) as feed:
+        waits = news(feed, Waits)
+    assert isinstance(waits, Waits)
+    assert waits.words == "waiting for `lab --lab mine up`, or for `lab scenario run …`"
+
+
+def test_a_scenario_that_begins_is_followed_and_the_next_one_too(
+    here: Path, no_lab: None, begins: Callable[[str], Writer]
+) -> None:
+    with Feed(None, "mine", lambda: None) as feed:
+        news(feed, Waits)
+        first = begins("20261124-070000-first")
+        begun = news(feed, Begins)
+        assert isinstance(begun, Begins)
+        assert (begun.name, begun.live) == ("20261124-070000-first", True)
+        first.log.close()
+        news(feed, Over)
+        begins("20261124-070001-second")
+        begun = news(feed, Begins)
+        assert isinstance(begun, Begins)
+        assert begun.name == "20261124-070001-second"
+
+
+def test_a_scenario_that_begins_meanwhile_takes_over(
+    here: Path, no_lab: None, begins: Callable[[str], Writer]
+) -> None:
+    begins("20261124-070000-watch")
+    with Feed(None, "mine", lambda: None) as feed:
+        news(feed, Begins)
+        begins("20261124-070001-second")
+        begun = news(feed, Begins)
+        assert isinstance(begun, Begins)
+        assert begun.name == "20261124-070001-second"
+
+
+def test_the_run_in_progress_is_the_newest_that_is_being_written(
+    here: Path, begins: Callable[[str], Writer]
+) -> None:
+    assert _watched.writing() is None
+    begins("20261124-070000-first")
+    second = begins("20261124-070001-second")
+    assert _watched.writing() == record.RUNS / "20261124-070001-second"
+    second.log.close()
+    assert _watched.writing() == record.RUNS / "20261124-070000-first"
+
+
+# In a terminal ---------------------------------------------------------------------------------
+
+
+class Seat:
+    """`lab watch` in a pseudo-terminal, and who sits there."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.keyboard, self.terminal = pty.openpty()
+        termios.tcsetwinsize(self.terminal, (HEIGHT, WIDTH))
+        self.before = termios.tcgetattr(self.terminal)
+        environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUNBUFFERED": "1"}
+        environment.pop("NO_COLOR", None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lab", "--lab", "nobodys", "watch", *arguments],
+            cwd=folder,
+            stdin=self.terminal,
+            stdout=self.terminal,
+            stderr=subprocess.PIPE,
+            env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            start_new_session=True,
+        )
+        self.output = ""
+
+    def press(self, keys: str) -> None:
+        """Type, forgetting what was on the screen before."""
+        self.output = ""
+        os.write(self.keyboard, keys.encode())
+
+    def sees(self, pattern: str) -> str:
+        """What was written to the screen, once it has `pattern`."""
+        deadline = time.monotonic() + PATIENCE
+        while not re.search(pattern, plain(self.output)):
+            assert time.monotonic() < deadline, f"{pattern!r} is not in {plain(self.output)!r}"
+            if select.select([self.keyboard], [], [], 0.1)[0]:
+                self.output += os.read(self.keyboard, 65536).decode(errors="replace")
+        return plain(self.output)
+
+    def leaves(self) -> int:
+        """The exit status; the terminal is as it was before."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "it does not end"
+            if select.select([self.keyboard], [], [], 0.05)[0]:
+                self.output += os.read(self.keyboard, 65536).decode(errors="replace")
+        while select.select([self.keyboard], [], [], 0)[0]:
+            self.output += os.read(self.keyboard, 65536).decode(errors="replace")
+        assert self.output.endswith("\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1049l")
+        assert termios.tcgetattr(self.terminal) == self.before
+        return self.process.wait()
+
+    def close(self) -> None:
+        """Nobody is left."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+        os.close(self.keyboard)
+        os.close(self.terminal)
+
+
+def plain(output: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output)
+
+
+@pytest.fixture
+def sits(here: Path) -> Iterator[Callable[..., Seat]]:
+    """Somebody sits down at a terminal."""
+    seats: list[Seat] = []
+
+    def sit(*arguments: str) -> Seat:
+        seats.append(Seat(here, *arguments))
+        return seats[-1]
+
+    yield sit
+    for seat in seats:
+        seat.close()
+
+
+def test_stepping_filtering_and_quitting(sits: Callable[..., Seat]) -> None:
+    seat = sits("20261124-065513-receiver-down")
+    seat.sees(r"row 1/97")
+    seat.press("nn")
+    seat.sees(r"alice writes \"Lunch\?\"[\s\S]*row 3/97")
+    seat.press(" ")
+    seat.sees(r"over[\s\S]*row 97/97")
+    seat.press("fdns\r")
+    seat.sees(r"only dns")
+    seat.press("q")
+    assert seat.leaves() == 0
+
+
+def test_ctrl_c_is_one_way_to_quit(sits: Callable[..., Seat]) -> None:
+    seat = sits("20261124-065513-receiver-down")
+    seat.sees(r"row 1/97")
+    seat.process.send_signal(signal.SIGINT)
+    assert seat.leaves() == 0
+
+
+def test_a_kill_leaves_the_terminal_as_it_was(sits: Callable[..., Seat]) -> None:
+    seat = sits("20261124-065513-receiver-down")
+    seat.sees(r"row 1/97")
+    seat.process.send_signal(signal.SIGTERM)
+    assert seat.leaves() == 0
+
+
+def test_so_does_an_error(here: Path, sits: Callable[..., Seat]) -> None:
+    odd = here / "runs" / "odd"
+    odd.mkdir()
+    (odd / FILE).write_text("")
+    seat = sits("odd")
+    assert seat.leaves() == 2
+    assert seat.process.stderr is not None
+    assert "the record does not say what it is of" in seat.process.stderr.read().decode()
+
+
+def test_what_happens_is_seen_at_once(
+    sits: Callable[..., Seat], begins: Callable[[str], Writer]
+) -> None:
+    writer = begins("20261124-080000-now")
+    seat = sits()
+    seat.sees(r"A small story[\s\S]*live")
+    writer.scene.happens(1, "syn", (MAIL, FAR, 25))
+    writer.write()
+    seat.sees(r"calls port 25")
+    seat.press(" ")
+    seat.sees(r"stopped")
+    writer.scene.happens(1.1, "accepted", (MAIL, FAR, 25))
+    writer.write()
+    seat.sees(r"row 1/2")
+    seat.press("n")
+    seat.sees(r"accepts \(SYN ACK\)[\s\S]*row 2/2")
+    writer.log.close()
+    seat.press(" ")
+    seat.sees(r"over")
+    seat.press("q")
+    assert seat.leaves() == 0
+
+
+def test_a_narrower_terminal_is_drawn_anew(sits: Callable[..., Seat]) -> None:
+    seat = sits("20261124-065513-receiver-down")
+    seat.sees(r"row 1/97")
+    seat.output = ""
+    termios.tcsetwinsize(seat.terminal, (24, 80))
+    seat.sees(r"lab time +sender-pc")
+    seat.press("q")
+    assert seat.leaves() == 0
+
+
+def lab_watch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`lab watch` with its output in a pipe."""
+    return subprocess.run(
+        [sys.executable, "-m", "lab", "watch", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "100"},
+        check=False,
+    )
+
+
+def test_into_a_pipe_the_lines_are_printed(here: Path) -> None:
+    done = lab_watch(here, "20261124-065513-receiver-down", "--level", "messages")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[-2:] == ["receiver-mail", "✗"]
+    assert "“Lunch?”: 250, queued as 8F8EB18C068" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_into_a_pipe_a_run_in_progress_is_followed_to_its_end(
+    here: Path, begins: Callable[[str], Writer]
+) -> None:
+    writer = begins("20261124-080000-now")
+    writer.scene.happens(1, "syn", (MAIL, FAR, 25))
+    writer.write()
+    with subprocess.Popen(
+        [sys.executable, "-m", "lab", "watch"],
+        cwd=here,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as process:
+        assert process.stdout is not None
+        watchdog = threading.Timer(PATIENCE * 3, process.kill)
+        watchdog.start()
+        heads = [process.stdout.readline(), process.stdout.readline()]
+        assert MAIL in heads[0]
+        assert "calls port 25 (SYN)" in process.stdout.readline()
+        writer.scene.happens(1.1, "accepted", (MAIL, FAR, 25))
+        writer.write()
+        writer.log.close()
+        rest = process.stdout.read()
+        watchdog.cancel()
+    assert process.returncode == 0
+    assert "accepts (SYN ACK)" in rest
+
+
+def test_a_run_that_is_not_there_is_said_so(here: Path) -> None:
+    done = lab_watch(here, "20261124-065513-reciever-down")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "lab: there is no run '20261124-065513-reciever-down'\n"
+        "  → did you mean '20261124-065513-receiver-down'?\n"
+    )
