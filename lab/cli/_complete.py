@@ -60,8 +60,15 @@ def _scenarios(lab: str) -> Iterable[str]:
     return names()
 
 
+def _runs(lab: str) -> Iterable[str]:
+    from lab.record import names
+
+    return reversed(names())
+
+
 nodes = _from(_nodes)
 places = _from(_places)
 people = _from(_people)
 topologies = _from(_topologies)
 scenarios = _from(_scenarios)
+runs = _from(_runs)

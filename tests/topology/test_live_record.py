@@ -8,7 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import ALICE, BOB, delivered, processes_of, send, until
+from harness import (
+    ALICE,
+    BOB,
+    as_json,
+    curl,
+    delivered,
+    processes_of,
+    run_lab,
+    send,
+    textbook,
+    until,
+)
 
 from lab.engine import power
 from lab.engine.lab import Lab
@@ -56,8 +67,6 @@ def test_what_nobody_had_asked_for_can_be_looked_up(lab: Lab) -> None:
 
 
 def test_the_record_begins_when_the_lab_is_ready(engine: object, name: str) -> None:
-    from harness import textbook
-
     lab = up(textbook(name))
     began = recorded_since(lab)
     assert lab.clock.started < began <= time.time()
@@ -124,3 +133,17 @@ def test_a_lab_without_a_record_says_what_to_do(lab: Lab, monkeypatch: pytest.Mo
     with pytest.raises(LabError, match="is not on record") as error, record_of(lab):
         pass
     assert error.value.hint == "lab up"
+
+
+def test_a_message_can_be_followed_without_having_been_watched(lab: Lab) -> None:
+    sent = send(lab, ALICE, BOB, "Lunch?")
+    stored = delivered(lab, BOB, sent)
+    curl(lab, "receiver-pc", "bob", f"pop3://mail.receiver.example/{stored.uid}")
+    found = as_json(lab, "trace", "--last")
+    assert found["message_id"] == sent.message_id and found["outcome"] == "delivered"
+    assert [hop["node"] for hop in found["hops"]] == ["sender-mail", "receiver-mail"]
+    [attempt] = found["hops"][0]["attempts"]
+    assert attempt["outcome"] == "sent" and isinstance(attempt["stream"], int)
+    assert [reading["protocol"] for reading in found["readings"]] == ["pop3"]
+    shown = run_lab(lab.name, "trace", sent.queue_id[:8])
+    assert shown.returncode == 0 and "Lunch?" in shown.stdout and "POP3" in shown.stdout

@@ -1,0 +1,104 @@
+"""`lab trace`: one message across all machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli import _complete
+from lab.cli._output import emit_json, json_option, note
+
+if TYPE_CHECKING:
+    from lab.record import Record
+
+
+@click.command(short_help="One message across all machines, step by step")
+@click.argument("message", required=False)
+@click.option("--last", is_flag=True, help="The message that somebody sent last.")
+@click.option(
+    "--run",
+    "run",
+    metavar="RUN",
+    shell_complete=_complete.runs,
+    help="From the record of a run (a name in runs/, or a path), not from the lab that is up.",
+)
+@click.option("--waterfall", is_flag=True, help="A bar for each step, on an axis of lab time.")
+@json_option
+@click.pass_obj
+def command(
+    lab_name: str,
+    message: str | None,
+    last: bool,
+    run: str | None,
+    waterfall: bool,
+    as_json: bool,
+) -> None:
+    """Follow MESSAGE from the mail program that sent it to whoever reads it.
+
+    MESSAGE is a Message-ID (with or without <>), a queue ID of any machine, or the beginning of
+    either. Shown are submission, queues, each attempt with its cause and what it waited, the
+    connection and the messages it shared that with, mailboxes, and who read it by which protocol;
+    duplicates are named, and reports to its sender followed. Where to look is a frame of a capture
+    (sender-lan#36) or a line of a log (sender-mail:15).
+
+    Traced is the lab that is up, or if none is, the newest run in runs/.
+
+    \b
+    Example:
+      lab trace --last
+      lab trace 8324D1D8359 --waterfall
+      lab trace '<ba59eb1d61db4668@pc.sender.example>' --json
+      lab trace --last --run 20261124-065513-receiver-down
+    """
+    from lab.errors import UsageError
+    from lab.observe.trace import trace
+    from lab.observe.trace.messages import nothing_named
+
+    if message is not None and last:
+        raise UsageError(
+            "a message is named, and the last one asked for",
+            hint=f"lab trace {message}, or lab trace --last",
+        )
+    with _source(lab_name, run) as record:
+        if message is None and not last:
+            raise nothing_named(record)
+        found = trace(record, message)
+    if as_json:
+        emit_json(found.as_json())
+    elif waterfall:
+        from lab.views.trace.waterfall import show
+
+        show(found)
+    else:
+        from lab.views.trace.table import rendered
+
+        click.echo(rendered(found))
+
+
+@contextmanager
+def _source(lab_name: str, run: str | None) -> Iterator[Record]:
+    """The record of `run`; without one of the lab that is up, or else of the newest run."""
+    from lab import record
+    from lab.errors import EngineError, LabNotUp
+
+    if run is not None:
+        yield record.Record.load(record.find(run))
+        return
+    from lab.engine.lab import Lab
+
+    try:
+        lab = Lab.attach(lab_name)
+    except (EngineError, LabNotUp) as error:
+        if not record.names():
+            raise
+        newest = record.find(None)
+        note(f"lab: {error.what}; this is from the newest run, {newest}")
+        yield record.Record.load(newest)
+        return
+    from lab.observe.live import record_of
+
+    with record_of(lab) as found:
+        yield found
