@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lab.errors import LabError, TopologyError
 from lab.events import EventLog
 from lab.observe.recorder import about
 from lab.prepare import images_ready, load_for
+from lab.record import Record
 from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
 from lab.scenarios.narration import Narration
@@ -34,7 +35,10 @@ from lab.units import LabClock
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run went; `run` is its folder, `dropped` the frames that its captures missed."""
+    """How a run went; `run` is its folder, `dropped` the frames that its captures missed.
+
+    `report` is the page for reading; without one, `unreported` says why.
+    """
 
     scenario: str
     run: Path
@@ -42,6 +46,8 @@ class Outcome:
     real_seconds: float
     verdicts: tuple[Verdict, ...]
     dropped: int = 0
+    report: Path | None = None
+    unreported: str = ""
 
     @property
     def ok(self) -> bool:
@@ -129,6 +135,20 @@ def run(
             stage.dropped,
         )
         log.add("outcome", "ok" if outcome.ok else "failed", data=outcome.as_json())
-        return outcome
-    finally:
+    except BaseException:
         log.close()
+        _reported(folder)  # what there is: why it went no further is in there
+        raise
+    log.close()
+    page, problem = _reported(folder)
+    return replace(outcome, report=page, unreported=problem)
+
+
+def _reported(folder: Path) -> tuple[Path | None, str]:
+    """The report of a run, or why there is none: that takes nothing away from the run."""
+    from lab.views import report
+
+    try:
+        return report.write(Record.load(folder)), ""
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"

@@ -294,6 +294,9 @@ class Story:
                     f"{format_duration(outcome.real_seconds)}.",
                 ),
                 Text(f"The record, captures and logs are in {outcome.run}", "dim"),
+                Text(f"To read it again: {outcome.report}", "dim")
+                if outcome.report
+                else Text(f"There is no report: {outcome.unreported}", "yellow"),
             )
         )
         if outcome.dropped:

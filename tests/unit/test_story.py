@@ -65,7 +65,11 @@ class Run:
         self.add(at, "attempt", reason, **data)
 
     def end(self, *verdicts: Verdict) -> None:
-        self.story.end(Outcome("receiver-down", Path("runs/x"), 3720, 62, verdicts))
+        self.story.end(
+            Outcome(
+                "receiver-down", Path("runs/x"), 3720, 62, verdicts, 0, Path("runs/x/report.html")
+            )
+        )
 
 
 def tell(run: Run) -> None:

@@ -1,0 +1,146 @@
+"""`lab report`: a run as one page, for reading, for printing, for carrying away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lab.cli import _complete
+from lab.cli._output import emit_json, json_option, note
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lab.record import Record
+
+
+@click.command(short_help="A run as one page, with all its evidence")
+@click.argument("run", required=False, metavar="[RUN]", shell_complete=_complete.runs)
+@click.option("--open", "open_", is_flag=True, help="Open it in your browser.")
+@click.option(
+    "--live", is_flag=True, help="Of the lab that is up; its record so far is kept in runs/."
+)
+@click.option("--list", "list_", is_flag=True, help="List the runs instead, the newest last.")
+@json_option
+@click.pass_obj
+def command(
+    lab_name: str, run: str | None, open_: bool, live: bool, list_: bool, as_json: bool
+) -> None:
+    """Write the report of RUN, a folder or a name in runs/ (default: the newest), and print where.
+
+    It is one file, report.html in the run's folder, and needs nothing but itself: the story, the
+    attempts against the schedule, the ladder, the expectations, and the packets and log lines
+    they rest on, byte by byte.
+
+    \b
+    Example:
+      lab report
+      lab report --open 20261124-065513-receiver-down
+      lab report --live --open
+      lab report --list
+    """
+    if live and run is not None:
+        raise click.UsageError("--live is of the lab that is up, not of a run")
+    if list_:
+        if run is not None or open_ or live:
+            raise click.UsageError("--list takes no run, no --open and no --live")
+        _list(as_json)
+        return
+    from lab import record
+    from lab.views import report
+
+    found = _live(lab_name) if live else record.Record.load(record.find(run))
+    path = report.write(found)
+    if as_json:
+        emit_json({"run": str(path.parent), "report": str(path)})
+    else:
+        click.echo(str(path))
+    if open_:
+        _open(path)
+
+
+def _live(lab_name: str) -> Record:
+    """What has happened in the lab that is up, in a folder of its own."""
+    from lab import record
+    from lab.engine.lab import Lab
+    from lab.observe.live import snapshot
+
+    lab = Lab.attach(lab_name)
+    return snapshot(lab, record.new(lab.name))
+
+
+def _open(path: Path) -> None:
+    import webbrowser
+
+    address = path.resolve().as_uri()
+    if not webbrowser.open(address):
+        note(f"lab: there is no browser to open it with\n  → open this in one: {address}")
+
+
+def _list(as_json: bool) -> None:
+    from lab import record
+
+    found = [_about(record.RUNS / name) for name in record.names()]
+    if as_json:
+        emit_json(found)
+        return
+    if not found:
+        note("there is no run in runs/ yet; make one: lab scenario run delivery")
+        return
+    from lab.views.report.text import real_time
+    from lab.views.tables import table
+
+    rows = [
+        (
+            one["name"],
+            one["title"],
+            one["outcome"],
+            real_time(one["time"], "%Y-%m-%d %H:%M:%S") if one["time"] else "",
+            _lasted(one["lab_seconds"], one["real_seconds"]),
+        )
+        for one in found
+    ]
+    click.echo(
+        table(("run", "title", "outcome", "began", "lasted: lab time (real)"), rows, {"title": 40})
+    )
+
+
+def _lasted(lab_seconds: float | None, real_seconds: float | None) -> str:
+    from lab.units import format_duration
+
+    if lab_seconds is None or real_seconds is None:
+        return ""
+    return f"{format_duration(lab_seconds)} ({format_duration(real_seconds)})"
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    """What a run is, from its first event and its last; all its packets would take long."""
+    from lab import events
+
+    title, time, outcome, scenario = "", None, "no end on record", None
+    lasted: tuple[float | None, float | None] = None, None
+    try:
+        with (folder / events.FILE).open(encoding="utf-8") as file:
+            for line in file:
+                if '"kind": "run"' in line or '"kind": "outcome"' in line:
+                    event = events.parse(line)
+                    if event.kind == "run":
+                        title, time = event.summary, event.time
+                        scenario = event.data["scenario"]
+                    elif event.kind == "outcome":
+                        outcome = "as expected" if event.data["ok"] else "NOT as expected"
+                        if scenario is None and not event.data["expectations"]:
+                            outcome = "recorded"
+                        lasted = event.data["lab_seconds"], event.data["real_seconds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        outcome = "damaged"
+    return {
+        "name": folder.name,
+        "title": title,
+        "scenario": scenario,
+        "outcome": outcome,
+        "time": time,
+        "lab_seconds": lasted[0],
+        "real_seconds": lasted[1],
+    }

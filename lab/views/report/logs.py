@@ -1,0 +1,94 @@
+"""Log lines as a report shows them: each with the lines around it, on both clocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lab.record import LOGS, Record
+from lab.views.report.exhibits import Exhibit
+from lab.views.report.text import Moment, moment
+
+_AROUND = 2  # lines before and after
+_LINE = 2000  # characters of a line
+# What syslog and Dovecot write before what is said: their own clock, and the machine's name
+_STAMP = re.compile(r"^\w{3} [ \d]\d [\d:]{8} (?:mail )?")
+
+
+class Line(NamedTuple):
+    """A line of a log; `meant` if it is the one cited."""
+
+    number: int
+    when: Moment | None
+    text: str
+    meant: bool
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A place in a log, for the page; `trouble` says why if it can't be read."""
+
+    exhibit: Exhibit
+    node: str
+    file: str
+    number: int
+    lines: list[Line]
+    brief: str
+    trouble: str
+
+
+def shown(record: Record, exhibits: Iterable[Exhibit]) -> list[Shown]:
+    """The lines cited, those of a machine together, in their order."""
+    books = _Books(record)
+    places = sorted(exhibits, key=lambda one: (one.evidence.node or "", one.evidence.line or 0))
+    return [_shown(exhibit, books) for exhibit in places]
+
+
+class _Books:
+    """The logs of a run: from its files, and where one is missing, from its events."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._files: dict[str, list[str]] = {}
+
+    def file(self, node: str) -> list[str]:
+        """The lines of a machine's log; none if there is no file."""
+        if node not in self._files:
+            folder = self._record.folder / LOGS
+            path = folder / f"{node}.log"
+            try:
+                # Whatever the events say, nothing outside the run's own folder is read
+                octets = path.read_bytes() if path.parent == folder else b""
+            except OSError:
+                octets = b""
+            lines = octets.decode("utf-8", "backslashreplace").split("\n")
+            self._files[node] = lines[:-1] if not lines[-1] else lines
+        return self._files[node]
+
+    def line(self, node: str, number: int) -> tuple[Moment | None, str] | None:
+        """When a line was written, and what it says."""
+        lines = self.file(node)
+        if not 1 <= number <= len(lines):
+            return None
+        stamp, _, text = lines[number - 1].partition(" ")
+        try:
+            return moment(self._record.clock, float(stamp)), text[:_LINE]
+        except (ValueError, OverflowError):
+            return None, lines[number - 1][:_LINE]
+
+
+def _shown(exhibit: Exhibit, books: _Books) -> Shown:
+    node, number = exhibit.evidence.node or "", exhibit.evidence.line or 0
+    lines = []
+    for one in range(number - _AROUND, number + _AROUND + 1):
+        found = books.line(node, one)
+        if found is not None:
+            lines.append(Line(one, *found, meant=one == number))
+    trouble = ""
+    if not any(line.meant for line in lines):
+        trouble = f"{LOGS}/{node}.log has no line {number}: it is not in the run's folder, or cut"
+        lines = [Line(number, None, text, meant=True) for text in exhibit.says]
+    brief = next((_STAMP.sub("", line.text) for line in lines if line.meant), "")
+    return Shown(exhibit, node, f"{LOGS}/{node}.log", number, lines, brief, trouble)

@@ -1,0 +1,94 @@
+"""Words as they stand in a report: both clocks, anchors, and nothing that acts instead of saying.
+
+What was recorded was written by others: the body of a message, a line of a log. A page shows what
+is in it, also what is meant not to be seen.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from lab.units import LabClock, format_clock
+
+# Control characters but tab and line feed; what turns the direction of writing or has no width;
+# line separators; halves of a character; and what is no character at all.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    "\ud800-\udfff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+_PLAIN = re.compile(r"[^A-Za-z0-9.-]")
+_HANGUL = re.compile("[\uac00-\ud7a3]")
+
+
+def visible(text: str) -> str:
+    """`text` with a sign for each character that would not be seen, or would do something."""
+    return _UNSEEN.sub(_sign, text)
+
+
+def _sign(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x20:
+        return chr(0x2400 + code)  # ␛ for escape
+    if code == 0x7F:
+        return "␡"
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps an octet that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return f"⟨U+{code:04X}⟩"
+
+
+def finalize(value: Any) -> Any:
+    """What a template prints of `value`: all that is not its own markup is made visible."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return "" if value is None else value
+    return visible(value)
+
+
+def anchor(*parts: object) -> str:
+    """An identity for a place in the page; different parts make different ones."""
+    return "-".join(_PLAIN.sub(lambda found: f"_{ord(found[0]):x}_", str(part)) for part in parts)
+
+
+def paragraphs(text: str) -> list[str]:
+    """Paragraphs without the line breaks of their file."""
+    return [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
+
+
+def language(text: str) -> str | None:
+    """`ko` for what is in Korean, so that it is read aloud and broken into lines as such."""
+    return "ko" if len(_HANGUL.findall(text)) * 4 > len(text) else None
+
+
+def size(octets: int) -> str:
+    """Octets as people say them."""
+    if octets < 1000:
+        return f"{octets} octets"
+    return f"{octets / 1000:.1f} kB" if octets < 1_000_000 else f"{octets / 1_000_000:.1f} MB"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 packet`, `2 packets`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+class Moment(NamedTuple):
+    """A moment on both clocks, as text."""
+
+    lab: str
+    real: str
+
+
+def moment(clock: LabClock, epoch: float) -> Moment:
+    """The moment `epoch` (seconds since 1970) on the lab's clock and on the wall's."""
+    return Moment(format_clock(clock.lab_time(epoch)), real_time(epoch))
+
+
+def real_time(epoch: float, form: str = "%H:%M:%S") -> str:
+    """The wall clock at `epoch`, here where the report is made."""
+    try:
+        return time.strftime(form, time.localtime(epoch))
+    except (ValueError, OverflowError, OSError):  # a damaged capture has any time
+        return f"{epoch:.0f} s"

@@ -1,0 +1,278 @@
+"""Reports of records that are not whole, were written by somebody hostile, or are large."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reportpage import RECORD, Change, changed, page_of
+
+from lab.events import EventLog
+from lab.record import Record
+from lab.views import report
+from lab.views.report import exhibits, text
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return changed(tmp_path)
+
+
+def without(*kinds: str) -> Change:
+    return lambda events: [event for event in events if event["kind"] not in kinds]
+
+
+def test_a_run_that_was_killed_has_a_report_that_says_so(
+    tmp_path: Path,
+) -> None:
+    page = page_of(changed(tmp_path, lambda events: without("outcome")(events[:150])))
+    assert "has no end on record: it was interrupted or killed; nothing was judged so far" in (
+        page.all("header")[0].text
+    )
+    assert "Nothing was judged." in page.at("expectations").above.text  # type: ignore[union-attr]
+
+
+def test_a_run_that_is_going_on_is_not_called_dead(tmp_path: Path) -> None:
+    record = changed(tmp_path, without("outcome"))
+    log = EventLog(record.folder / "events.jsonl", record.clock)
+    try:
+        assert (
+            "still going on: 5 expectations judged so far" in page_of(record).all("header")[0].text
+        )
+    finally:
+        log.close()
+
+
+def test_a_lab_that_was_only_watched_is_not_judged(tmp_path: Path) -> None:
+    def watched(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        events[0]["data"] |= {"scenario": None, "rows": [], "parameters": {}, "summary": ""}
+        events[0]["summary"] = "lab 'lab'"
+        for event in events:
+            if event["kind"] == "outcome":
+                event["data"] |= {"scenario": None, "expectations": []}
+        return [event for event in events if event["kind"] not in ("verdict", "narration")]
+
+    page = page_of(changed(tmp_path, watched))
+    assert "recorded: nothing was to be judged" in page.all("header")[0].text
+    assert "as it was used" in page.all("header")[0].text
+    assert "lab scenario run" not in page.all("footer")[0].text
+
+
+def test_what_was_not_as_expected_is_said_first(tmp_path: Path) -> None:
+    def failed(events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if event["kind"] == "verdict" and event["data"]["id"] == "retry":
+                event["data"] |= {"ok": False, "evidence": []}
+            if event["kind"] == "outcome":
+                event["data"]["ok"] = False
+
+    page = page_of(changed(tmp_path, failed))
+    assert "NOT as expected: 1 of 5 expectations not met" in page.all("header")[0].text
+    (row,) = page.all("tr", class_="bad")
+    assert "NOT as expected" in row.text
+    assert "nothing was found that shows it" in row.text
+
+
+def test_a_capture_that_is_missing_or_cut_off_is_named(record: Record) -> None:
+    capture = record.folder / "captures/sender-lan.pcap"
+    whole = capture.read_bytes()
+    capture.write_bytes(whole[:3000])
+    said = page_of(record).html
+    assert "the capture is cut off after frame 2" in said
+    capture.unlink()
+    page = page_of(record)
+    assert "captures/sender-lan.pcap can&#39;t be read: No such file or directory" in page.html
+    packet = page.at("packet-captures_2f_sender-lan.pcap-36")
+    assert "Seen in it at the time: SYN" in packet.text
+    assert "sender-mail 198.51.100.25:" in packet.text, "the events still know who called whom"
+    capture.write_bytes(b"")
+    assert "the capture is empty" in page_of(record).html
+    capture.write_bytes(b"nonsense, and much of it")
+    assert "this is not a capture" in page_of(record).html
+
+
+def test_without_captures_and_logs_there_is_a_report(record: Record) -> None:
+    shutil.rmtree(record.folder / "captures")
+    shutil.rmtree(record.folder / "logs")
+    page = page_of(record)
+    line = page.at("log-sender-mail-15")
+    assert "logs/sender-mail.log has no line 15" in line.text
+    assert "What was read there at the time:" in line.text
+    assert "status=deferred" in line.text
+
+
+def test_evidence_outside_the_run_is_not_read(tmp_path: Path) -> None:
+    def outside(events: list[dict[str, Any]]) -> None:
+        for event in events:
+            for place in event["data"].get("evidence", ()):
+                if "file" in place:
+                    place["file"] = "captures/../../secret.pcap"
+                if "line" in place:
+                    place["node"] = "../../secret"
+
+    record = changed(tmp_path, outside)
+    runs = record.folder.parent
+    (runs / "secret.pcap").write_bytes((RECORD / "captures/sender-lan.pcap").read_bytes())
+    (runs / "secret.log").write_text("1795503315.5 a secret\n" * 30, encoding="utf-8")
+    page = page_of(record)
+    assert "captures/../../secret.pcap is no capture of this run" in page.html
+    assert "a secret" not in page.html
+
+
+# --- What others wrote -------------------------------------------------------------------------
+
+NASTY = (
+    "<script>alert(1)</script><img src=x onerror=alert(1)>\"'</pre></style>&lt;{{ 7*7 }}"
+    "\x1b[31mred\x07\x9b2J\u202egnp.exe\u200b\x00 한국어 é"
+)
+
+
+def test_what_others_wrote_is_shown_and_does_nothing(
+    tmp_path: Path,
+) -> None:
+    def nasty(value: Any) -> Any:
+        """Every text in it but names that other events are found by."""
+        if isinstance(value, dict):
+            return {
+                key: one if key in KEPT else nasty(one)
+                for key, one in value.items()
+            }  # fmt: skip
+        if isinstance(value, list):
+            return [nasty(one) for one in value]
+        return value + NASTY if isinstance(value, str) else value
+
+    def change(events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if event["kind"] != "run":
+                event["data"] = nasty(event["data"])
+            event["summary"] += NASTY
+            event["node"] = event["node"] and event["node"] + NASTY
+
+    record = changed(tmp_path, change)
+    for log in (record.folder / "logs").iterdir():
+        lines = log.read_bytes().splitlines()
+        nasty_line = NASTY.encode() + b" \xff\xfe not UTF-8"
+        log.write_bytes(b"\n".join(line + nasty_line for line in lines))
+    page = page_of(record)
+    assert "<script>alert(1)</script><img src=x onerror=alert(1)>" in page.all("h1")[0].text
+    assert "{{ 7*7 }}" in page.all("h1")[0].text
+    assert "␛[31mred␇⟨U+009B⟩2J⟨U+202E⟩gnp.exe⟨U+200B⟩␀ 한국어 é" in page.all("h1")[0].text
+    assert "\\xff\\xfe not UTF-8" in page.html
+
+
+KEPT = {
+    "kind", "file", "what", "protocol", "side", "role", "flags", "fault", "status", "program",
+    "network", "src", "dst", "client", "server", "connection", "node",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("plain\tand\nlines", "plain\tand\nlines"),
+        ("\x1b]0;title\x07", "␛]0;title␇"),
+        ("a\r\n", "a␍\n"),
+        ("\x7f\x85", "␡⟨U+0085⟩"),
+        ("user\u202etxt.exe", "user⟨U+202E⟩txt.exe"),
+        (b"caf\xe9".decode("utf-8", "surrogateescape"), "caf\\xe9"),
+        ("\ud83d", "⟨U+D83D⟩"),
+        ("점심 먹을까? 👩‍🚀", "점심 먹을까? 👩‍🚀"),
+    ],
+)
+def test_what_is_not_seen_is_made_visible(given: str, shown: str) -> None:
+    assert text.visible(given) == shown
+
+
+def test_anchors_are_different_for_different_places() -> None:
+    names = ["a b", "a-b", "a_20_b", "a/b", "a.b", "한", "a", "A", ""]
+    found = {text.anchor("log", name, 1) for name in names}
+    assert len(found) == len(names)
+    assert all(re.fullmatch(r"[\w.-]+", one, re.A) for one in found)
+
+
+def test_korean_is_said_to_be_korean(tmp_path: Path) -> None:
+    korean = "수신측 메일 서버(receiver-mail)가 꺼져 있습니다.\n\n무슨 일이 일어날까요?"
+
+    def translated(events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if event["kind"] == "narration" and event["data"]["role"] == "predict":
+                event["summary"] = korean
+
+    page = page_of(changed(tmp_path, translated))
+    (told,) = [one for one in page.all("li", class_="predict") if one.attributes.get("lang")]
+    assert told.attributes["lang"] == "ko"
+    assert "수신측 메일 서버(receiver-mail)가 꺼져 있습니다." in told.text
+    assert "무슨 일이 일어날까요?" in told.text
+
+
+# --- Many ---------------------------------------------------------------------------------------
+
+
+def multiplied(events: list[dict[str, Any]], copies: int = 25) -> list[dict[str, Any]]:
+    """The same once more for many messages: what is said of one is said of each."""
+    found, seq = [], 10_000
+    for event in events:
+        found.append(event)
+        if event["kind"] not in ("action", "attempt", "queue_change"):
+            continue
+        for copy in range(1, copies):
+            seq += 1
+            refs = dict(event["refs"])
+            for key in ("message_id", "queue_id"):
+                refs[key] = refs[key] and f"{copy}.{refs[key]}"
+            found.append(event | {"seq": seq, "refs": refs, "time": event["time"] + copy / 1e4})
+    return found
+
+
+def test_many_messages_are_told_by_the_first_few(tmp_path: Path) -> None:
+    page = page_of(changed(tmp_path, multiplied))
+    folds = [one for one in page.all("summary") if "more like this" in one.text]
+    assert [re.findall(r"and (\d+) more", one.text) for one in folds] == [
+        ["22"],  # written
+        ["88"],  # tried in vain, four times each
+        ["22"],  # passed on
+        ["22"],  # saved
+    ]
+    (drawn,) = page.all("svg", class_="plot")
+    assert "150 attempts for 25 messages" in drawn.text
+    rows = [one for one in page.all("tr") if "mail.receiver.example[203.0.113.25]:25" in one.text]
+    assert len(rows) >= 100, "the table has them all"
+
+
+def test_the_ladder_yields_where_room_is_short(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass
+    class Arrow:
+        file: str
+        frame: int
+        log: None = None
+        seqs: tuple[int, ...] = ()
+
+    told = []
+
+    def drawn(record: Record, link: Callable[[Any], str | None], level: str) -> str:
+        assert level == "commands"
+        for event in record.of("packet"):
+            told.append(link(Arrow(event.refs.file or "", event.refs.frame or 0)))  # noqa: PERF401
+        return '<svg role="img"><title>ladder</title></svg>'
+
+    monkeypatch.setattr(report, "ladder_svg", drawn)
+    whole = page_of(record)
+    assert None not in told
+    assert len(set(told)) == len(record.of("packet"))
+    told.clear()
+    monkeypatch.setattr(exhibits, "_ROOM", 30_000)
+    page = page_of(record)
+    assert 0 < told.count(None) < len(told)
+    assert f"{told.count(None)} more packets that the ladder shows are left out" in page.html
+    assert len(page.html) < len(whole.html)
+    for verdict in record.of("verdict"):
+        for place in verdict.data["evidence"]:
+            if place["kind"] == "packet":
+                assert page.at(f"packet-captures_2f_sender-lan.pcap-{place['frame']}")

@@ -1,0 +1,156 @@
+"""`lab report`, and how the file is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from reportpage import RECORD, ROOT, changed
+
+from lab.cli import cli
+from lab.errors import LabError
+from lab.record import Record
+from lab.views import report
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return changed(tmp_path)
+
+
+def test_it_is_written_whole_or_not_at_all(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = report.write(record)
+    assert path == record.folder / "report.html"
+    before = path.read_text(encoding="utf-8")
+    assert before == report.html(record)
+
+    def full(self: Path, *_: Any, **__: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(LabError) as error:
+        report.write(record)
+    monkeypatch.undo()
+    assert str(error.value) == (
+        f"{path}: can't write the report: No space left on device\n"
+        "  → copy the run's folder to where you can write, then: lab report FOLDER"
+    )
+    assert path.read_text(encoding="utf-8") == before
+    assert sorted(one.name for one in record.folder.iterdir()) == [
+        "captures",
+        "events.jsonl",
+        "logs",
+        "report.html",
+    ]
+
+
+def test_it_is_made_in_no_time(record: Record) -> None:
+    report.html(record)
+    began = time.perf_counter()
+    page = report.html(record)
+    assert time.perf_counter() - began < 1
+    assert len(page) < 400_000
+
+
+def test_an_installed_lab_has_its_templates(tmp_path: Path) -> None:
+    """Not only one that is run from its source."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "lab", source / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-c", "from setuptools.build_meta import *; build_wheel('..')"]
+    subprocess.run(build, cwd=source, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    unpacked = tmp_path / "unpacked"
+    shutil.unpack_archive(wheel, unpacked, "zip")
+    templates = {path.relative_to(ROOT) for path in ROOT.glob("lab/**/templates/*")}
+    assert len(templates) > 10
+    assert templates <= {path.relative_to(unpacked) for path in unpacked.rglob("*")}
+
+
+@pytest.fixture
+def home(record: Record, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run in runs/, and the shell in it."""
+    folder = record.folder.parents[1]
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def lab(*words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, words, catch_exceptions=True)
+    said = f"{result.exception}" if isinstance(result.exception, LabError) else ""
+    return result.exit_code, result.stdout, result.stderr + said
+
+
+def test_lab_report_writes_that_of_the_newest_run(home: Path) -> None:
+    shutil.copytree(RECORD, home / "runs/20261123-000000-older")
+    status, out, _ = lab("report")
+    assert (status, out) == (0, "runs/20261124-065513-receiver-down/report.html\n")
+    assert (home / out.strip()).stat().st_size > 50_000
+    status, out, _ = lab("report", "20261123-000000-older")
+    assert (status, out) == (0, "runs/20261123-000000-older/report.html\n")
+    status, out, _ = lab("report", str(home / "runs/20261123-000000-older"), "--json")
+    assert json.loads(out)["report"] == str(home / "runs/20261123-000000-older/report.html")
+
+
+def test_lab_report_names_the_run_that_was_meant(home: Path) -> None:
+    status, out, said = lab("report", "20261124-065513-receiver-dwon")
+    assert status != 0 and not out
+    assert said == (
+        "there is no run '20261124-065513-receiver-dwon'\n"
+        "  → did you mean '20261124-065513-receiver-down'?"
+    )
+
+
+def test_lab_report_opens_the_browser_there_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
+    status, out, said = lab("report", "--open")
+    assert (status, said) == (0, "")
+    assert opened == [(home / out.strip()).as_uri()]
+    monkeypatch.setattr(webbrowser, "open", lambda url: False)
+    status, out, said = lab("report", "--open")
+    assert status == 0
+    assert said == (
+        "lab: there is no browser to open it with\n"
+        f"  → open this in one: {(home / out.strip()).as_uri()}\n"
+    )
+
+
+def test_lab_report_lists_the_runs(home: Path) -> None:
+    killed = home / "runs/20261125-000000-killed"
+    shutil.copytree(RECORD, killed)
+    lines = (RECORD / "events.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (killed / "events.jsonl").write_text("".join(lines[:50]) + '{"seq": 51, "ti', encoding="utf-8")
+    status, out, _ = lab("report", "--list", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert [(one["name"], one["outcome"]) for one in found] == [
+        ("20261124-065513-receiver-down", "as expected"),
+        ("20261125-000000-killed", "no end on record"),
+    ]
+    assert found[0]["scenario"] == "receiver-down"
+    assert found[0]["title"] == "The receiver's mail server is down, and the message waits"
+    status, out, _ = lab("report", "--list")
+    assert status == 0
+    assert "2h10m (13s)" in out
+    assert "20261124-065513-receiver-down" in out and "no end on record" in out
+
+
+def test_lab_report_without_runs_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lab("report", "--list")[2] == (
+        "there is no run in runs/ yet; make one: lab scenario run delivery\n"
+    )
+    assert lab("report")[2] == "there is no run in runs/ yet\n  → lab scenario run delivery"
+    assert lab("report", "--list", "--open")[0] == 2
