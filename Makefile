@@ -9,7 +9,7 @@ S ?= delivery
 NODE ?= sender-mail
 
 .DEFAULT_GOAL := help
-.PHONY: help lab-up lab-down status scenarios scenario capture doctor images test test-unit lint lock bench
+.PHONY: help lab-up lab-down status scenarios scenario watch report capture doctor images test test-unit lint lock bench
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ scenarios: $(VENV)/lab ## List the scenarios
 
 scenario: $(VENV)/lab ## Let a story happen: make scenario S=receiver-down (ARGS=--step)
 	@$(LAB) scenario run --fix $(S) $(ARGS)
+
+watch: $(VENV)/lab ## Watch what happens, live: a scenario, or the lab that is up
+	@$(LAB) watch $(ARGS)
+
+report: $(VENV)/lab ## Open the report of the newest run
+	@$(LAB) report --open $(ARGS)
 
 capture: $(VENV)/lab ## Listen at a cable: make capture NODE=sender-mail (ARGS='-w mail.pcap')
 	@$(LAB) capture $(NODE) $(ARGS)
