@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from lab.observe.packets import Packet, Tcp, decode
+from lab.observe.packets import decode
 from lab.observe.pcap import CaptureCut, Frame, read_frames
 from lab.observe.protocols import PORTS, READERS, Reads, Unread
 from lab.observe.tcp import Step, Stream, Tracker, follow
@@ -54,24 +54,23 @@ class Conversations:
 
     def take(self, step: Step) -> Sequence[tuple[Dialogue, Turn | None]]:
         """The turns that `step` made complete; None in a turn's place if the connection changed."""
-        stream, kind, _, _, _, data, _, _ = step
-        known = self._readers.get(stream)
+        stream, kind = step.stream, step.kind
+        known = self._readers.get(stream) or self._meet(stream, step.data)
         if known is None:
-            known = self._meet(stream, data)
-            if known is None:
-                return ()
+            return ()
         dialogue, reader = known
-        told = len(dialogue.turns)
+        turns = dialogue.turns
+        told = len(turns)
         if kind == "data" or kind == "lost":
             reader.feed(step)
-            if len(dialogue.turns) == told:
+            if len(turns) == told:
                 return ()
-            return [(dialogue, turn) for turn in dialogue.turns[told:]]
+            return [(dialogue, turn) for turn in turns[told:]]
         if kind == "over":
             reader.finish()
             dialogue.over = True
             del self._readers[stream]
-        return [*((dialogue, turn) for turn in dialogue.turns[told:]), (dialogue, None)]
+        return [*((dialogue, turn) for turn in turns[told:]), (dialogue, None)]
 
     def _meet(self, stream: Stream, data: bytes) -> tuple[Dialogue, Reads] | None:
         protocol = self._wanted.get(stream.server.port)
@@ -90,40 +89,30 @@ def listen(frames: Iterable[Frame], ports: Ports = PORTS) -> Iterator[tuple[Dial
     A None in a turn's place says that the connection itself changed (called, accepted, closed,
     reset, declared unreachable, over). Raises what `frames` raises.
     """
-    take = Conversations(ports).take
-    for step in _steps(frames):
-        said = take(step)
-        if said:
-            yield from said
+    steps, take = Steps(), Conversations(ports).take
+    feed = steps.feed
+    for frame in frames:
+        for step in feed(decode(frame)):
+            said = take(step)
+            if said:
+                yield from said
+    for step in steps.finish():
+        yield from take(step)
 
 
 class Steps:
     """What happens to TCP connections and UDP flows, one packet at a time."""
 
     def __init__(self) -> None:
-        self._tracker, self._flows = Tracker(), Flows()
-
-    def feed(self, packet: Packet | None) -> Sequence[Step]:
-        """What `packet` did to the connection it belongs to."""
-        steps = self._tracker.feed(packet)
-        return steps if steps or isinstance(packet, Tcp) else self._flows.feed(packet)
-
-    def stream(self, packet: Tcp) -> Stream | None:
-        """The connection of a segment that was fed last."""
-        return self._tracker.stream(packet)
+        self._flows = Flows()
+        self._tracker = Tracker(self._flows.feed)
+        # What a packet did to the connection it belongs to, and that of a segment fed last.
+        self.feed, self.stream = self._tracker.feed, self._tracker.stream
 
     def finish(self) -> Iterator[Step]:
         """The end of the capture: every connection is over."""
         yield from self._tracker.finish()
         yield from self._flows.finish()
-
-
-def _steps(frames: Iterable[Frame]) -> Iterator[Step]:
-    steps = Steps()
-    feed = steps.feed
-    for frame in frames:
-        yield from feed(decode(frame))
-    yield from steps.finish()
 
 
 Source: TypeAlias = str | Path | BinaryIO

@@ -88,6 +88,8 @@ class Http(Reader):
         method = asked.command if asked else None
         if asked and asked is self._decider:
             self._decide(code)
+        elif code == 101:  # to a request that was not seen
+            self._client.read = self._server.read = self._mute
         if self._server.read == self._mute or method == "HEAD" or code in (204, 304):
             return
         self._begin_body(self._server, turn, _headers(turn.data), method=method)
@@ -101,7 +103,7 @@ class Http(Reader):
         self._release()
 
     def _agreed(self) -> None:
-        self._decide(None)
+        self._decide(0 if self._goes_on_with_a_command() else None)
 
     # Bodies -------------------------------------------------------------------------------------
 

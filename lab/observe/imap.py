@@ -225,8 +225,8 @@ class Imap(Reader):
 
     def _agreed(self) -> None:
         assert self._decider
-        # Unless what the client said next is plainly a command: then the server had refused.
-        consent = not (self._held and self._commands_look.match(self._held[0].data))
+        # Unless it said a command: then the server had refused.
+        consent = not self._goes_on_with_a_command()
         self._decide(consent=consent, good=self._decider.command in ("STARTTLS", "COMPRESS"))
 
     # Where octets are missing -------------------------------------------------------------------

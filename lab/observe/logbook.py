@@ -15,8 +15,13 @@ from lab.events import Kind, Observation, Refs
 from lab.observe import maillog
 from lab.observe.maillog import Attempt, LogLine, QueueEvent
 
-_QUEUE_ID = re.compile(r"postfix/[\w/]+\[\d+\]: ([0-9A-F]{6,20}):")
-_PROGRAM = re.compile(r"^(?:\w{3} [ \d]\d [\d:]{8} \S+ )?([\w/.-]+)(?:\(|\[|<|:)")
+# Short or long (postconf(5), enable_long_queue_ids).
+_QUEUE_ID = re.compile(
+    r"postfix/[\w/]+\[\d+\]: ([0-9A-F]{6,20}|(?=[A-Za-z]*\d)[0-9A-Za-z]{12,20}):"
+)
+_PROGRAM = re.compile(r"^(?:\w{3} [ \d]\d [\d:]{8} (?:\S+ (?=postfix/))?)?([\w/.-]+)(?:\(|\[|<|:)")
+_RECEIVER = re.compile(r"postfix/[\w/]*smtpd\[(\d+)\]: ")
+_BROKEN_OFF = re.compile(r"(?:lost connection|timeout|too many errors) after (?:DATA|BDAT)\b.*")
 _MSGID = re.compile(r"msgid=(<[^>]*>)")
 _STAMP = r"^\w{3} [ \d]\d [\d:]{8} "  # Dovecot's own, without the machine's name
 _MAILBOX = re.compile(
@@ -36,7 +41,17 @@ _LOGOUT = re.compile(
     _STAMP
     + r"(?P<protocol>imap|pop3)\((?P<user>[^)]+)\)<\d+><[^>]*>: Info: (?P<detail>Disconnected: .*)$"
 )
-_SESSIONS = (("login", _LOGIN), ("failed", _REFUSED), ("logout", _LOGOUT))
+_SUBMISSION = re.compile(
+    r"^\w{3} [ \d]\d [\d:]{8} \S+ postfix/[\w/]*(?P<protocol>smtp)d\[\d+\]: warning: "
+    r"\S+?\[(?P<rip>[^\]]+)\]: (?P<detail>SASL \S+ authentication failed: .*?)"
+    r"(?:, sasl_username=(?P<user>\S*))?$"
+)
+_SESSIONS = (
+    ("login", _LOGIN),
+    ("failed", _REFUSED),
+    ("failed", _SUBMISSION),
+    ("logout", _LOGOUT),
+)
 
 
 class Logbook:
@@ -44,6 +59,7 @@ class Logbook:
 
     def __init__(self) -> None:
         self._message_ids: dict[tuple[str, str], str] = {}
+        self._coming_in: dict[tuple[str, str], str] = {}  # node and process -> queue ID
 
     def read(self, line: LogLine) -> Iterator[Observation]:
         """The line itself, and what it means."""
@@ -57,17 +73,40 @@ class Logbook:
         yield Observation("log", line.text, line.time, line.node, data, refs)
         if attempt:
             yield self._attempt(attempt, data, refs)
-        elif change:
-            yield self._queue_change(change, data, refs)
+        elif change := change or self._broken_off(line):
+            meaning = self._queue_change(change, data)
+            self._remember(change)
+            yield meaning
         elif found := _MAILBOX.match(line.text):
             yield self._mailbox_change(line, found, data)
         else:
             yield from self._session(line, data)
 
-    def _refs(self, line: LogLine) -> Refs:
+    def _remember(self, change: QueueEvent) -> None:
+        """What later lines of the same message, or of the same process, do not say again."""
+        node = change.line.node
+        if change.what == "removed":
+            self._message_ids.pop((node, change.queue_id), None)
+        elif change.what == "client" and (process := _RECEIVER.search(change.line.text)):
+            self._coming_in[node, process[1]] = change.queue_id
+        elif change.what == "queued":
+            for key, queue_id in list(self._coming_in.items()):
+                if (key[0], queue_id) == (node, change.queue_id):
+                    del self._coming_in[key]
+
+    def _broken_off(self, line: LogLine) -> QueueEvent | None:
+        """The client was gone in the middle of a message, of which Postfix says no more."""
+        process, found = _RECEIVER.search(line.text), _BROKEN_OFF.search(line.text)
+        if process is None or found is None:
+            return None
+        queue_id = self._coming_in.pop((line.node, process[1]), None)
+        return QueueEvent(line, queue_id, "broken off", found[0]) if queue_id else None
+
+    def _refs(self, line: LogLine, queue_id: str | None = None) -> Refs:
         found = _QUEUE_ID.search(line.text)
-        if found:
-            return Refs(self._message_ids.get((line.node, found[1])), found[1])
+        queue_id = queue_id or (found[1] if found else None)
+        if queue_id:
+            return Refs(self._message_ids.get((line.node, queue_id)), queue_id)
         named = _MSGID.search(line.text)
         return Refs(named[1] if named else None)
 
@@ -93,8 +132,8 @@ class Logbook:
             refs,
         )
 
-    def _queue_change(self, change: QueueEvent, data: dict[str, Any], refs: Refs) -> Observation:
-        line = change.line
+    def _queue_change(self, change: QueueEvent, data: dict[str, Any]) -> Observation:
+        line, refs = change.line, self._refs(change.line, change.queue_id)
         words = {
             "client": f"comes in from {change.value}",
             "message-id": f"is {change.value}",
@@ -102,8 +141,11 @@ class Logbook:
             "expired": "has waited too long and is given up",
             "dsn": f"its sender is written to ({change.value})",
             "removed": "leaves the queue",
+            "rejected": f"is refused: {change.value}",
+            "trouble": f"meets with trouble: {change.value}",
+            "broken off": f"was not sent to its end: {change.value}",
         }.get(change.what, change.what)
-        said = f"{change.queue_id} {words}"
+        said = f"{change.queue_id or 'what it is sent'} {words}"
         more = data | {"what": change.what, "value": change.value}
         return Observation("queue_change", said, line.time, line.node, more, refs)
 
@@ -130,13 +172,13 @@ class Logbook:
             if found := pattern.match(line.text):
                 fields = found.groupdict()
                 more = data | {
-                    "user": found["user"],
+                    "user": found["user"] or "",
                     "what": what,
                     "protocol": found["protocol"],
                     "client": fields.get("rip"),
                     "detail": fields.get("detail") or "",
                 }
-                summary = f"{found['user']} {what} by {found['protocol'].upper()}"
+                summary = f"{found['user'] or 'somebody'} {what} by {found['protocol'].upper()}"
                 kind: Kind = "session"
                 yield Observation(kind, summary, line.time, line.node, more)
                 return

@@ -54,7 +54,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class QueueEvent:
-    """Something else that happened to a message: `what` is one of the names in _EVENTS."""
+    """Something else that happened to a message: `what` is one of the names in _EVENTS.
+
+    `queue_id` is empty for what was refused before it had one.
+    """
 
     line: LogLine
     queue_id: str
@@ -74,9 +77,21 @@ _EVENTS = {
     "message-id": re.compile(r"^(?P<id>\w+): message-id=(?P<value>\S+)"),
     "queued": re.compile(r"^(?P<id>\w+): from=<(?P<value>[^>]*)>, size=\d+, nrcpt=\d+"),
     "expired": re.compile(r"^(?P<id>\w+): from=<[^>]*>, status=(?P<value>(?:force-)?expired)\b"),
-    "dsn": re.compile(r"^(?P<id>\w+): sender (?:non-delivery|delay) notification: (?P<value>\w+)"),
+    "dsn": re.compile(
+        r"^(?P<id>\w+): (?:sender|postmaster) (?:non-delivery|delay|delivery status) notification: "
+        r"(?P<value>\w+)"
+    ),
     "removed": re.compile(r"^(?P<id>\w+): (?P<value>removed)$"),
-    "client": re.compile(r"^(?P<id>\w+): client=(?P<value>\S+?)(?:,|$)"),
+    # From another machine, or by sendmail(1) on this one.
+    "client": re.compile(
+        r"^(?P<id>\w+): (?:client=(?=\S)|(?=uid=\d+ from=))(?P<value>\S+?)(?:[,\s]|$)"
+    ),
+    "rejected": re.compile(r"^(?:NOQUEUE|(?P<id>\w+)): (?:milter-)?reject: (?P<value>.+)$"),
+    # With one of several servers, or of several addresses: the next is tried.
+    "trouble": re.compile(
+        r"^(?P<id>\w+): (?P<value>(?:lost connection with|conversation with|host \S+ said:"
+        r"|host \S+ refused to talk to me:|Cannot start TLS:) .+)$"
+    ),
 }
 
 
@@ -180,7 +195,7 @@ def queue_event(line: LogLine) -> QueueEvent | None:
         return None
     for what, pattern in _EVENTS.items():
         if found := pattern.match(said[1]):
-            return QueueEvent(line, found["id"], what, found["value"])
+            return QueueEvent(line, found["id"] or "", what, found["value"])
     return None
 
 

@@ -22,7 +22,7 @@ _ICMP, _TCP, _UDP, _ICMPV6 = 1, 6, 17, 58
 _HOP_OPTIONS, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION_OPTIONS = 0, 43, 44, 51, 60
 
 _short = Struct(">H").unpack_from
-_words = Struct(">HH").unpack_from
+_udp_header = Struct(">HHHxx").unpack_from
 _ports_seq = Struct(">HHI").unpack_from
 _ipv4_header = Struct(">BxHxxHBBxx4s4s").unpack_from
 _ipv6_header = Struct(">B3xHBB16s16s").unpack_from
@@ -159,7 +159,7 @@ _addresses = _Addresses()
 
 def decode(frame: Frame) -> Packet | None:
     """The packet in `frame`; None if it is of a kind the lab does not know, or malformed."""
-    _, _, linktype, _, data, _ = frame
+    linktype, data = frame.linktype, frame.data
     if linktype == ETHERNET and len(data) >= _PLAIN_SIZE:
         # fmt: off
         (kind, first, total, fragment, ttl, protocol, src, dst,
@@ -264,8 +264,10 @@ def _transport(frame: Frame, version: int, header: _Header) -> Packet | None:
             (frame, src, dst, ttl, sport, dport, seq, ack, flags, window, end - at, data[at:end])
         )
     if protocol == _UDP:
-        sport, dport = _words(data, at)
-        return Udp(frame, src, dst, ttl, sport, dport, data[at + 8 : end])
+        sport, dport, length = _udp_header(data, at)
+        if at + 8 > end or length < 8:
+            return None
+        return Udp(frame, src, dst, ttl, sport, dport, data[at + 8 : min(at + length, end)])
     if protocol == (_ICMP if version == 4 else _ICMPV6):
         kind, code = data[at], data[at + 1]
         quoted = _quoted(data, at + 8) if (version, kind) in _QUOTING else None

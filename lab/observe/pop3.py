@@ -38,6 +38,8 @@ class Pop3(Reader):
         turn = self._said(self._client.turn("command", line, step.ready))
         verb, _, rest = line.decode("utf-8", "backslashreplace").strip().partition(" ")
         turn.command, turn.argument = verb.upper(), rest or None
+        if not (verb.isascii() and verb.isalnum()):
+            turn.kind, turn.command, turn.argument = "garbled", None, None
         if turn.command == "STLS" or (turn.command == "AUTH" and rest):
             self._decider = turn
 
@@ -60,6 +62,8 @@ class Pop3(Reader):
         word = line.split(None, 1)[:1]
         if word and word[0] in (b"+OK", b"-ERR", b"+"):
             turn.status = word[0].decode()
+        else:
+            turn.kind = "garbled"
         asked = None
         if not self._greeted:
             self._greeted = True
@@ -122,7 +126,8 @@ class Pop3(Reader):
         self._release()
 
     def _agreed(self) -> None:
-        self._decide(None)
+        # Unless it said a command: then the server had refused, or the exchange was over.
+        self._decide("-ERR" if self._goes_on_with_a_command() else None)
 
     def _cut(self, voice: Voice) -> None:
         if voice.read == self._lines:

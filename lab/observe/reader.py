@@ -21,7 +21,7 @@ from lab.observe.tcp import Side, Step
 from lab.observe.tls import Secret, begins_tls
 from lab.observe.turns import Dialogue, Turn, TurnKind
 
-_LONGEST_LINE = 1 << 16  # what is longer is no line
+_LONGEST_LINE = 1 << 20  # what is longer is no line, and not kept
 
 Reading: TypeAlias = Callable[["Voice", bytes, Step], bytes]
 
@@ -94,7 +94,13 @@ class Voice:
         """
         body = self.body
         searched = max(len(body) - 4, 0)
-        self.add(data, step)
+        turn = self.content  # as `add` does, but this runs for most segments there are
+        assert turn
+        if not turn.frame:
+            turn.frame, turn.time = step.frame, step.time
+        turn.last_frame = step.ready
+        turn.size += len(data)
+        body += data
         end = body.find(b"\r\n.\r\n", searched)
         if end < 0:
             return None
@@ -151,10 +157,12 @@ class Reader:
                 self._secret = Secret(self._dialogue)
         if self._secret:
             self._secret.take(step)
-        elif step.side == "client":
-            self._from_client(step)
-        else:
+        elif step.side == "server":
             self._from_server(step)
+        elif self._decider:
+            self._held.append(step)
+        else:
+            self._from_client(step)
 
     def finish(self) -> None:
         """The connection is over: what was begun and never completed becomes a turn too."""
@@ -189,17 +197,15 @@ class Reader:
     # How it is read ----------------------------------------------------------------------------
 
     def _from_client(self, step: Step) -> None:
-        if self._decider:
-            self._held.append(step)
-        elif step.kind == "lost":
-            self._lost(self._client, step)
-        else:
-            voice = self._client
-            rest = voice.read(voice, step.data, step)
-            while rest and not self._decider:
-                rest = voice.read(voice, rest, step)
-            if rest:
-                self._held.append(step._replace(data=rest))
+        voice = self._client
+        if step.kind == "lost":
+            self._lost(voice, step)
+            return
+        rest = voice.read(voice, step.data, step)
+        while rest and not self._decider:
+            rest = voice.read(voice, rest, step)
+        if rest:
+            self._held.append(step._replace(data=rest))
 
     def _from_server(self, step: Step) -> None:
         if step.kind == "lost":
@@ -210,22 +216,37 @@ class Reader:
         while rest and not self._secret:
             rest = voice.read(voice, rest, step)
 
+    def _goes_on_with_a_command(self) -> bool:
+        """Whether what the client said behind the decider is plainly another command."""
+        return bool(self._held and self._client.looks.match(_first_line(self._held[0].data)))
+
     def _release(self) -> None:
         """The decider was answered: read what the client sent meanwhile."""
         self._decider = None
         held, self._held = self._held, []
         for step in held:
-            if self._secret:
-                self._secret.take(step)
-            else:
-                self._from_client(step)
+            self.feed(step)
 
     def _line(self, voice: Voice, data: bytes, step: Step) -> bytes:
         """A command, or a line of a reply."""
         line, rest = voice.line(data, step)
-        if line is not None:
+        if line is not None and len(line) >= _LONGEST_LINE:
+            turn = self._told(voice.turn("garbled", line, step.ready))
+            if voice is self._client:
+                self._unanswered.append(turn)
+            if not line.endswith(b"\n"):
+                turn.complete = False
+                voice.read = self._endless
+        elif line is not None:
             (self._command if voice is self._client else self._reply)(line, step)
         return rest
+
+    def _endless(self, voice: Voice, data: bytes, step: Step) -> bytes:
+        """What goes on without an end of line until there is one."""
+        end = data.find(b"\n") + 1
+        if end:
+            voice.read = self._line
+        return data[end:] if end else b""
 
     def _told(self, turn: Turn) -> Turn:
         self._turns.append(turn)
@@ -247,6 +268,13 @@ class Reader:
 
     def _adrift(self, voice: Voice, data: bytes, step: Step) -> bytes:
         """After a hole, or where the capture begins: is this a message, or a line to begin with?"""
+        if voice.begun and voice.looks.match(_first_line(data)):
+            # So does the segment begin: what came before it was a message's end.
+            begun, voice.begun = bytes(voice.begun), bytearray()
+            before = step._replace(frame=voice.frame, time=voice.time)
+            if not voice.content:
+                self._strange(voice, before)
+            voice.add(begun, before)
         line, rest = voice.line(data, step)
         if line is None:
             return rest
@@ -300,3 +328,7 @@ class Reader:
             turn = voice.turn(voice.kind, bytes(voice.begun), voice.frame)
             turn.complete, voice.begun = False, bytearray()
             self._told(turn)
+
+
+def _first_line(data: bytes) -> bytes:
+    return data[: data.find(b"\n") + 1] or data

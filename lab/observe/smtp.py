@@ -42,6 +42,8 @@ class Smtp(Reader):
         words = line.decode("utf-8", "backslashreplace").split(None, 1)
         verb = turn.command = words[0].upper() if words else ""
         turn.argument = words[1].rstrip() if len(words) > 1 else None
+        if not (verb.isascii() and verb.isalnum()):
+            turn.kind, turn.command, turn.argument = "garbled", None, None
         if verb in ("DATA", "AUTH", "STARTTLS"):
             self._decider = turn
         elif verb == "BDAT" and (size := _SIZE.match(turn.argument or "")):
@@ -147,6 +149,7 @@ class Smtp(Reader):
         turn = Turn("server", kind, *self._reply_began, ready, data, code=code, size=len(data))
         self._told(turn)
         if code is None:
+            turn.kind = "garbled"
             return
         if not self._greeted:
             self._greeted = True
@@ -181,7 +184,8 @@ class Smtp(Reader):
         self._release()
 
     def _agreed(self) -> None:
-        self._decide(None)
+        # Unless it said a command: then the server had refused, or the exchange was over.
+        self._decide(0 if self._goes_on_with_a_command() else None)
 
     def _answered_early(self) -> None:
         """The server answered a message whose end was not seen as such.

@@ -2,7 +2,7 @@
 
 A capture is not what either end saw: segments are missing, doubled, late, cut differently the
 second time, and it may begin in the middle. Each direction is therefore put in order by sequence
-number (RFC 9293 §3.4), the first copy of an octet counts, and what the receiver acknowledged
+number (RFC 9293 §3.4), the first copy of an octet in order counts, and what was acknowledged
 though the capture never showed it is reported as lost instead of being waited for.
 
 Streams are numbered as Wireshark numbers `tcp.stream`: from 0, in order of first appearance; a
@@ -150,10 +150,13 @@ class Tracker:
     """Turns packets into steps, one packet at a time; see `follow` for a whole capture.
 
     Keeps a small record for each stream that is not over (and for some that are), and of the
-    bytes only what is out of order.
+    bytes only what is out of order. What is no business of TCP's is passed on to `beside`.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, beside: Callable[[Packet | None], Sequence[Step]] = lambda packet: ()
+    ) -> None:
+        self._beside = beside
         self._halves: dict[_Key, _Half] = {}
         self._finished: deque[_Half] = deque()
         self._streams = 0
@@ -178,9 +181,9 @@ class Tracker:
                 time = frame.ns / 1_000_000_000
                 return (_step((half.stream, "data", half.side, number, time, payload, number, 0)),)
             return self._segment(packet, half)
-        if isinstance(packet, Icmp) and packet.quoted is not None:
+        if isinstance(packet, Icmp) and packet.quoted and packet.quoted.protocol == _TCP:
             return self._complaint(packet, packet.quoted)
-        return ()
+        return self._beside(packet)
 
     def finish(self) -> Iterator[Step]:
         """End of the capture: what still waits behind holes, and that each stream is over."""
@@ -273,7 +276,7 @@ class Tracker:
         return near
 
     def _complaint(self, packet: Icmp, quoted: Quoted) -> Sequence[Step]:
-        if quoted.protocol != _TCP or quoted.sport is None or quoted.dport is None:
+        if quoted.sport is None or quoted.dport is None:
             return ()
         half = self._halves.get((quoted.src, quoted.sport, quoted.dst, quoted.dport))
         if half is None or half.over:
@@ -308,11 +311,11 @@ def _acknowledged(packet: Tcp, half: _Half, mark: Mark) -> Iterator[Step]:
     peer.acked = packet.ack
     if peer.next is None:
         peer.next = packet.ack  # the capture begins mid-stream: all before was before
-    if stream.established is None and not packet.flags & (SYN | RST):
-        # That the server accepted the capture may have missed, or whatever the client said.
-        if half.side == "client" or packet.payload or stream.midstream:
-            stream.established = mark
-            yield _news("established", half, mark)
+    # That the server accepted the capture may have missed, or all that the client said.
+    goes_on = half.side == "client" or packet.payload or stream.midstream
+    if stream.established is None and goes_on and not packet.flags & (SYN | RST):
+        stream.established = mark
+        yield _news("established", half, mark)
     yield from peer.ripe(mark.frame)
 
 

@@ -1,19 +1,27 @@
-"""The event log: one JSON object a line, in order, on both clocks."""
+"""The event log: one JSON object a line, in order, on both clocks, read while it is written too."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from eventtypes import check
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.events import Event, EventLog, Refs
+from lab import events
+from lab.errors import UsageError
+from lab.events import Event, EventLog, Observation, Refs, being_written, follow, in_order, parse
+from lab.observe.pcap import read_frames
 from lab.units import LabClock
 
 STARTED = 1_795_445_246.0
@@ -106,3 +114,170 @@ def test_whatever_is_said_stays_on_one_line(summary: str) -> None:
 def test_people_can_read_the_file_in_their_own_script(log: EventLog, file: Path) -> None:
     log.add("narration", "편지가 기다린다")
     assert "편지가 기다린다" in file.read_text("utf-8")
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_record(log: EventLog, file: Path) -> None:
+    log.add("log", "what somebody's JSON held: \udc80")
+    log.add("log", "next")
+    assert [event.seq for event in events.read(file.parent)] == [1, 2]
+    assert parse(file.read_bytes().split(b"\n")[0]).summary.endswith("\udc80")
+
+
+def test_what_is_no_json_is_refused_before_it_has_a_number(log: EventLog, read: Read) -> None:
+    with pytest.raises(TypeError):
+        log.add("log", "octets", data={"text": b"octets"})
+    log.add("log", "text")
+    assert [line["seq"] for line in read()] == [1]
+
+
+def test_an_observation_is_recorded_as_it_was_seen(log: EventLog, read: Read) -> None:
+    refs = Refs(file="captures/sender-lan.pcap", frame=4)
+    seen = Observation("turn", "QUIT", STARTED + 1.23456789, "mail", {"side": "client"}, refs)
+    assert log.record(seen) == parse(json.dumps(read()[0]))
+    assert (read()[0]["time"], read()[0]["lab_time"]) == (STARTED + 1.234568, 74.074)
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_read_in_the_order_in_which_things_happened(log: EventLog, file: Path) -> None:
+    made = [log.add("log", f"{n}", when=STARTED + n) for n in (9, 3, 3, 6)]
+    assert events.read(file.parent) == in_order(made)
+    assert [(event.summary, event.seq) for event in in_order(made)] == [
+        *(("3", 2), ("3", 3), ("6", 4), ("9", 1))
+    ]
+
+
+@given(data=st.data())
+def test_a_line_that_was_cut_off_is_left_out(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    log = EventLog(folder / events.FILE, LabClock(STARTED, scale=60))
+    ends = [0]
+    for text in data.draw(st.lists(st.text(min_size=1), min_size=1, max_size=4)):
+        log.add("narration", f"편지 {text}", when=STARTED)
+        ends.append((folder / events.FILE).stat().st_size)
+    log.close()
+    cut = data.draw(st.integers(0, ends[-1]))
+    os.truncate(folder / events.FILE, cut)
+    assert len(events.read(folder)) == max(n for n, end in enumerate(ends) if end <= cut)
+    assert len(list(follow(folder / events.FILE))) == len(events.read(folder))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"seq": 1}', "[]", "nonsense", "", '{"seq": 2, "refs": {"frames": 3}}', "\udc80"]
+)
+def test_a_damaged_record_is_refused_with_the_line(log: EventLog, file: Path, line: str) -> None:
+    log.add("log", "whole")
+    with file.open("ab") as stream:
+        stream.write(line.encode(errors="surrogateescape") + b"\n")
+    with pytest.raises(UsageError) as caught:
+        events.read(file.parent)
+    assert str(caught.value) == f"{file}:2:1: this is no event"
+
+
+def test_where_there_is_no_record(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        events.read(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'events.jsonl'}: there is no record of a run: No such file or directory\n"
+        "  → lab report --list shows the runs there are"
+    )
+
+
+# While it is written ------------------------------------------------------------------------------
+
+
+def test_who_reads_along_gets_each_event_as_it_is_written(log: EventLog, file: Path) -> None:
+    log.add("log", "before")
+    told = follow(file, poll_seconds=0)
+    first = next(told)
+    assert first and first.summary == "before"
+    assert next(told) is None
+    for number in range(3):
+        event = log.add("log", f"{number}")
+        assert next(told) == event
+        assert next(told) is None
+    last = log.add("log", "last")
+    log.close()
+    assert list(told) == [last]
+
+
+def test_a_line_of_which_half_has_arrived_is_waited_for(log: EventLog, file: Path) -> None:
+    octets = (Event(1, STARTED, 0.0, None, "narration", "편지").as_json() + "\n").encode()
+    within = octets.index("편".encode()) + 1  # within a letter
+    told = follow(file, poll_seconds=0)
+    with file.open("ab", buffering=0) as stream:
+        for part in (octets[:within], octets[within:-1]):
+            stream.write(part)
+            assert next(told) is None
+        stream.write(octets[-1:])
+        found = next(told)
+    assert found and found.summary == "편지"
+    log.close()
+
+
+def test_following_from_another_thread_misses_nothing(log: EventLog, file: Path) -> None:
+    heard: list[Event] = []
+    reader = threading.Thread(target=lambda: heard.extend(filter(None, follow(file, 0.001))))
+    reader.start()
+    made = [log.add("log", f"{n} " + "편" * 4000) for n in range(200)]
+    log.close()
+    reader.join(30)
+    assert heard == made
+
+
+@pytest.fixture
+def writer(file: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that writes the log until its input ends, or it is killed."""
+    program = (
+        "import sys, pathlib; from lab.events import EventLog; from lab.units import LabClock\n"
+        f"log = EventLog(pathlib.Path(sys.argv[1]), LabClock({STARTED}, 60))\n"
+        "log.add('log', 'begun'); print('ready', flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", program, str(file)]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def test_whether_a_record_is_being_written_is_known_whatever_becomes_of_its_writer(
+    writer: subprocess.Popen[str], file: Path
+) -> None:
+    assert being_written(file)
+    assert being_written(file)  # asking does not disturb
+    told = follow(file, poll_seconds=0)
+    begun = next(told)
+    assert begun and begun.summary == "begun"
+    assert next(told) is None
+    writer.kill()
+    writer.wait(10)
+    assert not being_written(file)
+    assert list(told) == []
+
+
+# A record as a scenario leaves it ---------------------------------------------------------------
+
+RUNS = sorted(path.parent for path in (Path(__file__).parent / "runs").glob("*/captures"))
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_every_event_of_a_record_is_of_its_type_and_leads_to_its_evidence(run: Path) -> None:
+    found = events.read(run)
+    assert [event.kind for event in found].count("run") == 1
+    assert sorted(event.seq for event in found) == [*range(1, len(found) + 1)]
+    frames: dict[str, int] = {}
+    for event in found:
+        check(event.kind, event.data)
+        file, frame = event.refs.file, event.refs.frame
+        if event.kind == "log":
+            text = (run / "logs" / f"{event.node}.log").read_text("utf-8").split("\n")
+            assert text[event.data["line"] - 1] == f"{event.time:.6f} {event.summary}"
+        elif file is not None and frame is not None:
+            if file not in frames:
+                with (run / file).open("rb") as stream:
+                    frames[file] = sum(1 for _ in read_frames(stream))
+            assert 1 <= frame <= frames[file]
+    assert {"run", "packet", "turn", "log", "queue_change"} <= {event.kind for event in found}

@@ -219,6 +219,120 @@ def test_a_packet_cut_by_the_snapshot_length_says_how_long_it_was() -> None:
     assert (packet.payload, packet.length) == (b"hel", 5)
 
 
+def v6(following: int, payload: bytes) -> bytes:
+    return ip("2001:db8::1", "2001:db8::2", following, payload)
+
+
+def udp(payload: bytes, length: int) -> bytes:
+    return ip(CLIENT, SERVER, 17, struct.pack(">HHHH", 999, 4711, length, 0) + payload)
+
+
+SEGMENT, OPTIONS = PACKET[20:], b"\1\4" + bytes(4)
+# Link type and octets of frames that others would get wrong.
+NASTY = {
+    "two VLANs": (1, ethernet(PACKET, 5, 6)),
+    "three VLANs": (1, ethernet(PACKET, 5, 6, 7)),
+    "old QinQ": (1, ethernet(PACKET)[:12] + b"\x91\0\0\5" + ethernet(PACKET)[12:]),
+    "an IPv6 option": (1, ethernet(v6(0, b"\x06\0" + OPTIONS + SEGMENT))),
+    "several IPv6 headers": (
+        1,
+        ethernet(v6(0, b"\x3c\0" + OPTIONS + b"\x2b\0" + OPTIONS + b"\x06" + bytes(7) + SEGMENT)),
+    ),
+    "an IPv6 authentication header": (1, ethernet(v6(51, b"\6\4" + bytes(22) + SEGMENT))),
+    "the only IPv6 fragment": (1, ethernet(v6(44, b"\6" + bytes(7) + SEGMENT))),
+    "IPv6 with nothing in it": (1, ethernet(v6(59, b""))),
+    "a length the card will fill in": (1, ethernet(PACKET[:2] + b"\0\0" + PACKET[4:])),
+    "a later fragment": (1, ethernet(ip(CLIENT, SERVER, 6, SEGMENT, flags=0xB9))),
+    "padding": (1, ethernet(tcp((CLIENT, 40000), (SERVER, 25), ACK, 12, 9)) + b"PAD123"),
+    "UDP": (1, ethernet(udp(b"abc", 11))),
+    "UDP shorter than its packet": (1, ethernet(udp(b"abcdef", 11))),
+    "UDP whose header is padding": (1, ethernet(ip(CLIENT, SERVER, 17, b"\3\xe7")) + bytes(20)),
+    "cooked": (113, b"\0\0\0\1\0\6" + bytes(8) + b"\x08\0" + PACKET),
+    "cooked, of a VLAN": (113, b"\0\0\0\1\0\6" + bytes(8) + b"\x81\0\0\5\x08\0" + PACKET),
+    "cooked, second version": (
+        276,
+        b"\x08\0\0\0" + bytes(4) + b"\0\1\0\6" + bytes(8) + PACKET,
+    ),
+    "raw IPv4": (101, PACKET),
+    "raw IPv6": (101, v6(6, SEGMENT)),
+    "loopback": (0, b"\2\0\0\0" + PACKET),
+    "OpenBSD's loopback": (108, b"\0\0\0\2" + PACKET),
+}
+
+
+def described(packet: object) -> list[str]:
+    """A packet as tshark shows it: addresses, ports, sequence number, length of the payload."""
+    match packet:
+        case Tcp():
+            rest = [packet.sport, packet.dport, packet.seq, packet.length]
+        case Udp():
+            rest = [packet.sport, packet.dport, "", len(packet.payload)]
+        case Ip():
+            rest = ["", "", "", ""]
+        case _:
+            return [""] * 6
+    return [packet.src, packet.dst, *map(str, rest)]
+
+
+@pytest.mark.skipif(which("tshark") is None, reason="tshark, the oracle, is not installed")
+def test_nasty_frames_as_tshark_reads_them(tmp_path) -> None:
+    path, types = tmp_path / "nasty.pcapng", sorted({kind for kind, _ in NASTY.values()})
+    with path.open("wb") as file:
+        writer = PcapngWriter(file)
+        for kind in types:
+            writer.add_interface(f"link {kind}", kind)
+        for kind, data in NASTY.values():
+            writer.write(Frame(1, START, kind, None, data, len(data)), types.index(kind))
+    names = ("ip.src", "ipv6.src", "ip.dst", "ipv6.dst", "tcp.srcport", "udp.srcport")
+    names += ("tcp.dstport", "udp.dstport", "tcp.seq_raw", "tcp.len", "udp.length")
+    argv = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "occurrence=f"]
+    argv += ["-o", "ip.defragment:FALSE", *(word for name in names for word in ("-e", name))]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    theirs = {}
+    for name, row in zip(NASTY, done.stdout.splitlines(), strict=True):
+        src, src6, dst, dst6, *ports, seq, length, datagram = row.split("\t")
+        size = length or (str(int(datagram) - 8) if datagram else "")
+        theirs[name] = [src or src6, dst or dst6, ports[0] or ports[1], ports[2] or ports[3]]
+        theirs[name] += [seq, size]
+    theirs["UDP whose header is padding"] = [""] * 6  # of which tshark knows the addresses at least
+    ours = {
+        name: described(decode(frame))
+        for name, frame in zip(NASTY, read(path.read_bytes()), strict=True)
+    }
+    assert ours == theirs
+
+
+@pytest.mark.skipif(which("tshark") is None, reason="tshark, the oracle, is not installed")
+def test_times_and_interfaces_of_several_sections_as_tshark_reads_them(tmp_path) -> None:
+    octets = b""
+    for order, resolution in ((">", 0x80 | 10), ("<", 3), ("<", 9), (">", 0)):
+        octets += section(order)
+        for name in (b"eth0", b"eth1"):
+            options = struct.pack(order + "HH", 2, 4) + name
+            options += struct.pack(order + "HHB3x", 9, 1, resolution)
+            options += struct.pack(order + "HHqHH", 14, 8, 100, 0, 0)
+            octets += block(1, struct.pack(order + "HHI", 1, 0, 0) + options, order)
+        for interface in (1, 0):
+            head = struct.pack(order + "IIIII", interface, 1, 5_000_001, 4, 60)
+            octets += block(6, head + b"abcd", order)
+    path = tmp_path / "sections.pcapng"
+    path.write_bytes(octets)
+    names = ("frame.time_epoch", "frame.interface_name", "frame.cap_len", "frame.len")
+    argv = ["tshark", "-n", "-r", str(path), "-T", "fields"]
+    argv += [word for name in names for word in ("-e", name)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    theirs = [row.split("\t") for row in done.stdout.splitlines()]
+    assert len(theirs) == 8
+    for frame, (time, name, captured, length) in zip(read(octets), theirs, strict=True):
+        seconds, _, fraction = time.partition(".")
+        assert frame.ns == int(seconds) * 10**9 + int(fraction.ljust(9, "0")[:9])
+        assert (frame.interface, len(frame.data), frame.length) == (
+            name,
+            int(captured),
+            int(length),
+        )
+
+
 @given(st.binary(max_size=120), st.sampled_from([0, 1, 12, 101, 108, 113, 276, 999]))
 def test_decoding_never_fails(data: bytes, linktype: int) -> None:
     decoded(data, linktype)

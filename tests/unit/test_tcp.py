@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import random
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterable
+from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 from shutil import which
 
 import pytest
@@ -310,3 +314,130 @@ def test_streams_are_numbered_as_wireshark_does(tmp_path) -> None:
         frame, number = map(int, line.split())
         theirs.setdefault(number, frame)
     assert {stream.number: stream.opened.frame for stream in streams(packets)} == theirs
+
+
+# What the capture did not see ---------------------------------------------------------------------
+
+
+def only(packets: Iterable[bytes], address: str) -> list[bytes]:
+    return [packet for packet in packets if packet[12:16] == ip_address(address).packed]
+
+
+@pytest.mark.parametrize(
+    ("address", "state", "happened"),
+    [
+        (CLIENT, "closed by client", ["syn", "established", "data", "fin", "over"]),
+        (SERVER, "closed by server", ["accepted", "established", "data", "fin", "over"]),
+    ],
+)
+def test_one_direction_alone(address: str, state: str, happened: list[str]) -> None:
+    talk = Talk().shake().say("S", "220 hi\r\n").say("C", "QUIT\r\n").close()
+    packets = only(talk.packets, address)
+    assert kinds(packets) == happened
+    (stream,) = streams(packets)
+    assert (stream.state, stream.connected, stream.midstream) == (state, True, False)
+
+
+def test_a_syn_ack_that_was_not_captured_was_there_all_the_same() -> None:
+    talk = Talk().shake().say("S", "220 hi\r\n")
+    del talk.packets[1]
+    (stream,) = streams(talk.packets)
+    assert (stream.state, stream.accepted) == ("open", None)
+    assert said(talk.packets, "server") == b"220 hi\r\n"
+
+
+@pytest.mark.parametrize("who", ["C", "S"])
+def test_the_last_words_before_a_fin_are_missed(who: str) -> None:
+    talk = Talk().shake().say(who, "first").say(who, "last").close()
+    side = "client" if who == "C" else "server"
+    assert said(talk.packets[:5] + talk.packets[6:], side) == b"first????"
+    assert said(talk.packets, side) == b"firstlast"
+
+
+def test_a_segment_cut_by_the_snapshot_length_leaves_a_hole() -> None:
+    talk = Talk().shake().say("C", "abcdef").say("C", "ghi").close()
+    frames = [*map(ethernet, talk.packets)]
+    frames[3], frames[5] = frames[3][:-4], frames[5][:-1]
+    told = follow(read_frames(io.BytesIO(pcap(frames))))
+    assert [
+        (step.kind, step.data, step.lost) for step in told if step.kind in ("data", "lost")
+    ] == [
+        ("data", b"ab", 0),
+        ("lost", b"", 4),
+        ("data", b"gh", 0),
+        ("lost", b"", 1),
+    ]
+
+
+def test_what_a_router_says_of_a_connection_that_is_over_changes_nothing() -> None:
+    talk = Talk().shake().say("C", "x").close()
+    assert kinds([*talk.packets, unreachable(talk.packets[3])]) == kinds(talk.packets)
+
+
+def test_both_close_at_once() -> None:
+    talk = Talk().shake()
+    fins = [talk.segment(who, FIN | ACK) for who in "CS"]
+    talk.seq = {who: seq + 1 for who, seq in talk.seq.items()}
+    packets = [*talk.packets, *fins, talk.segment("C", ACK), talk.segment("S", ACK)]
+    assert kinds(packets)[-3:] == ["fin", "fin", "over"]
+    assert streams(packets)[0].state == "closed by client"
+
+
+def test_a_reset_in_the_middle_of_the_data_gives_up_what_waits() -> None:
+    talk = Talk().shake()
+    packets = [*talk.packets, at(talk, 0, b"ab"), at(talk, 4, b"ef"), talk.segment("S", RST)]
+    assert [(step.kind, step.data, step.lost) for step in steps(packets)][-5:] == [
+        ("data", b"ab", 0),
+        ("reset", b"", 0),
+        ("lost", b"", 2),
+        ("data", b"ef", 0),
+        ("over", b"", 0),
+    ]
+
+
+def test_of_octets_sent_twice_and_differently_the_first_in_order_counts() -> None:
+    """So does Linux read them, and tshark."""
+    talk = Talk().shake()
+    parts = [at(talk, 3, b"dYY"), at(talk, 2, b"cdXX"), at(talk, 0, b"ab"), at(talk, 0, b"ZZZZ")]
+    assert said(talk.packets + parts) == b"abcdXX"
+
+
+def followed(path: Path, count: int) -> list[bytes]:
+    """What the client said in each of the first `count` streams, as tshark puts it together."""
+    argv = ["tshark", "-n", "-r", str(path), "-q"]
+    argv += [word for n in range(count) for word in ("-z", f"follow,tcp,raw,{n}")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    found = {}
+    for part in done.stdout.split("Filter: tcp.stream eq ")[1:]:
+        body = part.partition(f"{SERVER}:25\n")[2].partition("====")[0]
+        found[int(part.split()[0])] = bytes.fromhex("".join(body.split()))
+    return [found[n] for n in range(count)]
+
+
+@pytest.mark.skipif(which("tshark") is None, reason="tshark, the oracle, is not installed")
+def test_what_was_said_is_what_tshark_follows(tmp_path) -> None:
+    """Split anew, doubled, overlapping, late, behind the FIN, across the end of the numbers."""
+    dice = random.Random(9293)
+    packets: list[bytes] = []
+    for n in range(40):
+        isn = dice.choice([1000, 2**32 - 20, 2**32 - 1, 2**31 - 9])
+        talk = Talk(client=(CLIENT, 40_000 + n), isn=(isn, 5)).shake()
+        text = bytes(dice.randrange(97, 123) for _ in range(50))
+        starts = [dice.randrange(50) for _ in range(12)]
+        pieces = [(a, text[a : a + dice.randrange(1, 12)]) for a in starts]
+        pieces += [(a, text[a:b]) for a, b in pairwise(sorted({0, 50, *starts[:6]}))]
+        dice.shuffle(pieces)
+        segments = [at(talk, a, piece) for a, piece in pieces]
+        talk.seq["C"] += 50
+        segments.insert(-(n % 3) or len(segments), talk.segment("C", FIN | ACK))
+        segments.insert(4, at(talk, -51, b""))  # keep-alive
+        talk.seq["C"] += 1
+        packets += [*talk.packets, *segments]
+        packets += [talk.segment("S", ACK), talk.segment("S", FIN | ACK)]
+    path = tmp_path / "nasty.pcap"
+    path.write_bytes(pcap(map(ethernet, packets)))
+    ours: dict[int, bytes] = defaultdict(bytes)
+    for step in steps(packets):
+        if step.side == "client":
+            ours[step.stream.number] += step.data or b"?" * step.lost
+    assert [ours[n] for n in range(40)] == followed(path, 40)
