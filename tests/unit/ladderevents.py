@@ -16,7 +16,7 @@ from lab.views.ladder.layout import Ladder
 
 STARTED = 1_795_445_246.0  # 2026-11-23 14:47:26 UTC
 SCALE = 60.0
-LADDERS = Path(__file__).parent / "ladders"
+RECORDS = Path(__file__).parents[1] / "records"
 ROOT = Path(__file__).parents[2]
 NOWHERE = Refs()
 PC, MAIL, DNS, FAR = "sender-pc", "sender-mail", "dns", "receiver-mail"
@@ -37,8 +37,8 @@ NETWORKS = {
 
 
 def real(name: str) -> list[Event]:
-    """The events of a real run, as they were noticed (tests/unit/ladders)."""
-    lines = (LADDERS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    """The events of a real run, as they were noticed (tests/records)."""
+    lines = (RECORDS / name / "events.jsonl").read_text(encoding="utf-8").splitlines()
     return [parse(line) for line in lines]
 
 

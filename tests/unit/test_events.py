@@ -260,7 +260,7 @@ def test_whether_a_record_is_being_written_is_known_whatever_becomes_of_its_writ
 
 # A record as a scenario leaves it ---------------------------------------------------------------
 
-RUNS = sorted(path.parent for path in (Path(__file__).parent / "runs").glob("*/captures"))
+RUNS = sorted((Path(__file__).parents[1] / "records").iterdir())
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)

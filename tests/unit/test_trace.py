@@ -28,7 +28,7 @@ from lab.views.trace.steps import steps
 from lab.views.trace.table import rendered
 from lab.views.trace.waterfall import Axis, show
 
-RUNS = Path(__file__).parent / "runs"
+RUNS = Path(__file__).parents[1] / "records"
 FIRST = "<1@pc.sender.example>"
 TIMED_OUT = "connect to mail.receiver.example[203.0.113.25]:25: Connection timed out"
 RECEIVER = "mail.receiver.example[203.0.113.25]:25"

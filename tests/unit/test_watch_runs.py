@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty
 
 import pytest
-from ladderevents import FAR, LADDERS, MAIL, STARTED, Scene
+from ladderevents import FAR, MAIL, RECORDS, STARTED, Scene
 
 from lab import record
 from lab.cli import _watched
@@ -40,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     over = tmp_path / "runs" / "20261124-065513-receiver-down"
     over.mkdir(parents=True)
-    (over / FILE).write_bytes((LADDERS / "receiver-down.jsonl").read_bytes())
+    (over / FILE).write_bytes((RECORDS / "receiver-down" / FILE).read_bytes())
     return tmp_path
 
 
