@@ -2,8 +2,9 @@
 
 A run's folder holds them as `events.jsonl`, one JSON object a line, in the order in which they
 were noticed; `time` says when each happened, on the one clock that packets, logs and actions of
-a lab share (the kernel's, of the machine it runs on). What `data` holds is fixed for each kind
-by the types below: keys may be added, never renamed. docs/events.md is the same for people.
+a lab share (of the machine it runs on; a remote engine's clock should agree with this one's).
+What `data` holds is fixed for each kind by the types below: keys may be added, never renamed.
+docs/events.md is the same for people.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NotRequired, TypeAlias
+from typing import Any, Literal, NamedTuple, NotRequired, Self, TextIO, TypeAlias
 
 # Python's own is not understood by pydantic, with which events are checked, before 3.12.
 from typing_extensions import TypedDict
@@ -66,6 +67,11 @@ class Refs:
     file: str | None = None
     frame: int | None = None
 
+    @property
+    def names(self) -> set[str]:
+        """The identities of a message that are known: its Message-ID, its queue ID."""
+        return {name for name in (self.message_id, self.queue_id) if name}
+
 
 class Observation(NamedTuple):
     """What will be an event once it has its number in a log; `time` in epoch seconds."""
@@ -104,15 +110,17 @@ class EventLog:
     """Appends events to a file and tells listeners, in order. Threads may share it.
 
     The file is locked (flock) as long as it is being written, whatever becomes of the writer, so
-    that whoever reads along knows whether more can come.
+    that whoever reads along knows whether more can come. Without a `path` there are listeners only.
     """
 
-    def __init__(self, path: Path, clock: LabClock) -> None:
+    def __init__(self, path: Path | None, clock: LabClock) -> None:
         self.clock = clock
-        # Half a surrogate pair, which is no letter, is written as JSON writes it: \udc80.
-        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._lock = threading.RLock()
+        self._file: TextIO | None = None
+        if path:
+            # Half a surrogate pair, which is no letter, is written as JSON writes it: \udc80.
+            self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._lock = threading.Lock()
         self._seq = 0
         self.listeners: list[Callable[[Event], None]] = []
 
@@ -145,8 +153,9 @@ class EventLog:
             )
             line = event.as_json()  # raises for data that is no JSON, before it has a number
             self._seq = event.seq
-            self._file.write(line + "\n")
-            self._file.flush()
+            if self._file:
+                self._file.write(line + "\n")
+                self._file.flush()
             for listener in self.listeners:
                 listener(event)
         return event
@@ -154,7 +163,14 @@ class EventLog:
     def close(self) -> None:
         """No more events."""
         with self._lock:
-            self._file.close()
+            if self._file:
+                self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def parse(line: str | bytes) -> Event:
@@ -251,6 +267,7 @@ class OutcomeData(TypedDict):
     lab_seconds: float
     real_seconds: float
     dropped: int
+    error: NotRequired[str]  # why it could not go on to its end
     expectations: list[dict[str, Any]]
 
 
@@ -431,7 +448,7 @@ class DsnData(TypedDict):
 
 
 class ActionData(TypedDict, total=False):
-    """What somebody did: `by` whom; for a message, its `from`, `to` and `subject`."""
+    """What somebody did: `by` whom; for a message, its `to` and `subject`."""
 
     evidence: list[dict[str, Any]]
     by: str

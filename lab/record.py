@@ -10,8 +10,9 @@ It needs nothing but itself: moved to another machine, every view can be made fr
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from lab.units import LabClock
 if TYPE_CHECKING:
     from lab.observe.maillog import LogLine
 
+_SUBJECT = re.compile(r"(?im)^subject:[^\n]*(?:\n[ \t][^\n]*)*")
 RUNS = Path("runs")
 CAPTURES, LOGS, REPORT = "captures", "logs", "report.html"
 
@@ -45,14 +47,19 @@ class Record:
         return cls(folder, tuple(found))
 
     @cached_property
+    def run(self) -> Event:
+        """The event with which it begins."""
+        return next(event for event in self.events if event.kind == "run")
+
+    @property
     def about(self) -> RunData:
         """What ran, where, with which clock."""
-        return cast(RunData, next(event for event in self.events if event.kind == "run").data)
+        return cast(RunData, self.run.data)
 
     @property
     def title(self) -> str:
         """One line."""
-        return next(event.summary for event in self.events if event.kind == "run")
+        return self.run.summary
 
     @cached_property
     def clock(self) -> LabClock:
@@ -69,11 +76,55 @@ class Record:
         """The events of these kinds."""
         return [event for event in self.events if event.kind in kinds]
 
+    @cached_property
+    def _logged(self) -> Mapping[tuple[str | None, int], Event]:
+        return {(event.node, event.data["line"]): event for event in self.of("log")}
+
+    def logged(self, node: str | None, number: int) -> Event | None:
+        """The event of line `number` (from 1) of a machine's log; None if it is not on record."""
+        return self._logged.get((node, number))
+
+    def line(self, node: str | None, number: int) -> str | None:
+        """What that line says."""
+        found = self.logged(node, number)
+        return found.summary if found else None
+
+    @cached_property
+    def subjects(self) -> Mapping[str, str]:
+        """The subject of each Message-ID, as the header on the wire, a sender or a mailbox has it.
+
+        What the sender says they wrote counts most.
+        """
+        found: dict[str, str] = {}
+        for event in self.of("turn", "action", "mailbox"):
+            message_id = event.refs.message_id
+            if event.kind == "turn" and message_id and event.data.get("what") == "content":
+                if subject := _subject(event.data.get("text") or ""):
+                    found.setdefault(message_id, subject)
+            elif event.kind == "action" and message_id and event.data.get("subject"):
+                found[message_id] = event.data["subject"]
+            elif event.kind == "mailbox":
+                for one in event.data.get("messages") or ():
+                    if one.get("message_id") and one.get("subject"):
+                        found.setdefault(one["message_id"], one["subject"])
+        return found
+
+
+def _subject(text: str) -> str | None:
+    """The Subject in the header of a message, decoded (RFC 2047)."""
+    import email.parser
+    import email.policy
+
+    found = _SUBJECT.search(text.partition("\n\n")[0])
+    if found is None:
+        return None
+    parsed = email.parser.Parser(policy=email.policy.default).parsestr(found[0] + "\n\n")
+    return str(parsed["Subject"] or "").strip() or None
+
 
 def names() -> list[str]:
     """The runs in runs/, the newest last."""
-    found = [path for path in RUNS.glob("*") if (path / events.FILE).is_file()]
-    return [path.name for path in sorted(found, key=lambda path: path.name)]
+    return sorted(path.name for path in RUNS.glob("*") if (path / events.FILE).is_file())
 
 
 def find(name: str | None) -> Path:
@@ -118,4 +169,5 @@ def new(name: str) -> Path:
 def write_log(folder: Path, node: str, lines: Iterable[LogLine]) -> None:
     """A machine's log as a record keeps it: each line with its moment (epoch seconds)."""
     text = "".join(f"{line.time:.6f} {line.text}\n" for line in lines)
+    (folder / LOGS).mkdir(exist_ok=True)
     (folder / LOGS / f"{node}.log").write_text(text, encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 DURATION_PATTERN = r"^(?=.)([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?$"
@@ -60,6 +61,22 @@ def format_clock(seconds: float) -> str:
     days, rest = divmod(int(abs(seconds)), 86400)
     clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
     return f"{sign}{days}d {clock}" if days else sign + clock
+
+
+def wall_clock(epoch: float, form: str = "%H:%M:%S") -> str:
+    """The real moment `epoch` (seconds since 1970) as the clock on the wall shows it (strftime).
+
+    One that no clock can show, as a damaged capture may have, is given in seconds.
+    """
+    try:
+        return datetime.fromtimestamp(epoch).astimezone().strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"{epoch:.0f} s"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 message`, `20 messages`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 @dataclass(frozen=True)

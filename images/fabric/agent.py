@@ -10,8 +10,8 @@ network namespace. Standard library only; the engine (lab/engine/fabric.py) is i
     agent.py replay NETWORK         what has passed on a network since the lab was ready, as a pcap
     agent.py replay NETWORK follow  the same, and what passes from now on, until stdin ends
 
-All but the first end when their stdin does: whoever kills the tool that started them, however
-rudely, leaves nothing running.
+All but the first end when their stdin does, or when they are done: whoever kills the tool that
+started them, however rudely, leaves nothing running.
 """
 
 import array
@@ -320,8 +320,11 @@ def _recording(file):
 
 def _recorded(network):
     """The files of a network's record, the one being written last."""
-    files = RECORD.glob(f"{network}.pcap[0-9]*")
-    return sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.name))
+    found = []
+    for file in RECORD.glob(f"{network}.pcap[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just been begun anew
+            found.append((file.stat().st_mtime_ns, file.name, file))
+    return [file for _, _, file in sorted(found)]
 
 
 def replay(network, follow):
@@ -334,7 +337,8 @@ def replay(network, follow):
     while gone is None or not gone.is_set():
         files = _recorded(network)
         names = [file.name for file in files]
-        if name not in names:
+        if name not in names or (RECORD / name).stat().st_size < place:
+            # The beginning, or tcpdump has come round and overwritten what we were to read.
             name, place = names[0] if names else None, 0
         data = _rest(RECORD / name, place) if name else b""
         place += len(data)

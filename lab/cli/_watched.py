@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from lab.events import Event
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
+    from lab.observe.recorder import Recorder
 
 _LOOK_SECONDS = 0.2  # between two looks for a run that begins
 _ASK_SECONDS = 1.0  # between two questions to the engine
@@ -67,7 +67,7 @@ def writing() -> Path | None:
 
 
 @contextmanager
-def recorded(lab: Lab, hear: Callable[[Event], None]) -> Iterator[None]:
+def recorded(lab: Lab, hear: Callable[[Event], None]) -> Iterator[Recorder]:
     """`hear` of all that has happened in a running lab, and of what happens in the block.
 
     Nothing of it is kept: the lab keeps its own record. Raises LabError if it can't be heard.
@@ -75,15 +75,11 @@ def recorded(lab: Lab, hear: Callable[[Event], None]) -> Iterator[None]:
     from lab.observe.live import begin
     from lab.observe.recorder import Recorder
 
-    with tempfile.TemporaryDirectory(prefix="maillab-") as folder:
-        log = events.EventLog(Path(folder) / events.FILE, lab.clock)
-        try:
-            log.listeners.append(hear)
-            begin(log, lab)
-            with Recorder(lab, Path(folder), log, past=True):
-                yield
-        finally:
-            log.close()
+    with events.EventLog(None, lab.clock) as log:
+        log.listeners.append(hear)
+        begin(log, lab)
+        with Recorder(lab, log, None) as recorder:
+            yield recorder
 
 
 class Feed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -12,7 +12,8 @@ from lab.cli import _complete
 from lab.cli._output import note
 
 if TYPE_CHECKING:
-    from lab.observe.capture import Listener
+    from lab.engine.lab import Lab
+    from lab.observe.capture import Listener, Port
 
 
 @click.command(short_help="tcpdump at a machine's cable, or on a network")
@@ -24,9 +25,17 @@ if TYPE_CHECKING:
     "--filter", "expression", default="", metavar="BPF", help="Only these; pcap-filter(7)."
 )
 @click.option("--wireshark", is_flag=True, help="Watch in Wireshark, live.")
+@click.option(
+    "--past", is_flag=True, help="Not from now on: what has passed since the lab was ready."
+)
 @click.pass_obj
 def command(
-    lab_name: str, targets: tuple[str, ...], file: str | None, expression: str, wireshark: bool
+    lab_name: str,
+    targets: tuple[str, ...],
+    file: str | None,
+    expression: str,
+    wireshark: bool,
+    past: bool,
 ) -> None:
     """Listen at the cable of a machine, or on a whole network, until Ctrl-C.
 
@@ -39,6 +48,7 @@ def command(
       lab capture sender-mail -w mail.pcap
       lab capture sender-lan receiver-lan -w - | tshark -r -
       lab capture internet --wireshark
+      lab capture sender-lan --past -w sofar.pcap
     """
     if file and wireshark:
         raise click.UsageError("-w and --wireshark exclude each other")
@@ -49,6 +59,9 @@ def command(
 
     lab = Lab.attach(lab_name)
     chosen = capture.ports(lab, targets)
+    if past:
+        _past(lab, chosen, file, expression, wireshark)
+        return
     with ExitStack() as stack:
         viewer = _wireshark(stack) if wireshark else None
         binary = bool(file) or viewer is not None
@@ -62,17 +75,36 @@ def command(
         try:
             if not binary:
                 _print_lines(listeners, max(len(port.name) for port in chosen))
-            elif len(listeners) == 1:
-                for data in listeners[0].chunks():
-                    sink.write(data)
-                    sink.flush()
             else:
-                capture.merged(listeners, sink)
+                capture.write(listeners, sink)
         except BrokenPipeError:
             return  # whoever read the packets has seen enough
     counted = sum(listener.captured for listener in listeners)
     dropped = sum(listener.dropped for listener in listeners)
     note(f"{counted} packets" + (f", {dropped} dropped by the kernel" if dropped else ""))
+
+
+def _past(lab: Lab, chosen: list[Port], file: str | None, expression: str, wireshark: bool) -> None:
+    """Write out the record that the fabric keeps of networks."""
+    if expression or not (file or wireshark):
+        raise click.UsageError("--past takes -w FILE (or --wireshark), and no filter")
+    from lab.errors import UsageError
+    from lab.observe.capture import Replay, write
+
+    for port in chosen:
+        if port.name not in lab.plan.networks:
+            raise UsageError(
+                f"what passed at '{port.name}' alone is not on record, but its network is",
+                hint="one of: " + ", ".join(lab.plan.networks),
+            )
+    with ExitStack() as stack:
+        sink = _wireshark(stack) if wireshark else _opened(file or "-", stack)
+        replays = []
+        for port in chosen:
+            replays.append(Replay(lab, port.name, follow=False))
+            stack.callback(replays[-1].close)
+        with suppress(BrokenPipeError):
+            write(replays, sink)
 
 
 def _opened(file: str, stack: ExitStack) -> BinaryIO:

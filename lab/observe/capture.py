@@ -171,7 +171,17 @@ class Replay:
         self._program.close()
 
 
-def merged(listeners: Sequence[Listener], sink: BinaryIO) -> None:
+def write(listeners: Sequence[Listener | Replay], sink: BinaryIO) -> None:
+    """Write what listeners hear into `sink`, until all have ended: one as it is, several merged."""
+    if len(listeners) != 1:
+        merged(listeners, sink)
+        return
+    for data in listeners[0].chunks():
+        sink.write(data)
+        sink.flush()
+
+
+def merged(listeners: Sequence[Listener | Replay], sink: BinaryIO) -> None:
     """Write several listeners' packets into one pcapng, each port an interface with its name.
 
     Returns when all of them have ended.
@@ -180,7 +190,7 @@ def merged(listeners: Sequence[Listener], sink: BinaryIO) -> None:
 
     arrived: queue.SimpleQueue[tuple[int, Frame | None]] = queue.SimpleQueue()
 
-    def read(index: int, listener: Listener) -> None:
+    def read(index: int, listener: Listener | Replay) -> None:
         try:
             for frame in read_frames(io.BufferedReader(ListenerStream(listener))):
                 arrived.put((index, frame))

@@ -22,7 +22,7 @@ from lab.observe.logbook import Logbook
 from lab.observe.pcap import read_frames
 from lab.observe.recorder import about, logging_nodes, nodes_by_address, recorded_since
 from lab.observe.tap import Tap
-from lab.record import CAPTURES, LOGS, Record, write_log
+from lab.record import CAPTURES, Record, write_log
 from lab.topology.model import MailServer
 
 if TYPE_CHECKING:
@@ -40,20 +40,19 @@ def snapshot(lab: Lab, folder: Path) -> Record:
     """Write the record of `lab` so far into `folder`. Raises LabError if it keeps none."""
     since = recorded_since(lab)
     (folder / CAPTURES).mkdir(exist_ok=True)
-    (folder / LOGS).mkdir(exist_ok=True)
     seen = [
         *(one for one in _logged(lab, folder) if one.time >= since),
         *(one for network in lab.plan.networks for one in _passed(lab, network, folder)),
     ]
-    log = EventLog(folder / events.FILE, lab.clock)
-    try:
+    # Under another name until it is whole: this is no run in progress that one could watch.
+    unfinished = folder / f".{events.FILE}"
+    with EventLog(unfinished, lab.clock) as log:
         begin(log, lab)
         for one in sorted(seen, key=lambda one: one.time):
             log.record(one)
         for one in _now(lab):
             log.record(one)
-    finally:
-        log.close()
+    unfinished.replace(folder / events.FILE)
     return Record.load(folder)
 
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from lab.engine.lab import Lab
 
 
+# The programs with which Postfix has a message leave the mail system: local(8), lmtp(8) …
+LOCAL = frozenset({"lmtp", "local", "virtual", "pipe"})
+# The statuses of an attempt after which there is none: bounce(8), qmgr(8), verify(8)
+GIVEN_UP = frozenset({"bounced", "expired", "undeliverable"})
+
+
 @dataclass(frozen=True)
 class LogLine:
     """One line a node wrote: its number there (from 1), when (epoch seconds), and its text."""
@@ -40,7 +46,7 @@ class Attempt:
     recipient: str
     relay: str
     status: str
-    """`sent`, `deferred`, `bounced` or `expired`."""
+    """`sent`, `deferred`, or one of GIVEN_UP."""
     dsn: str
     reason: str
     delays: tuple[float, ...]

@@ -10,11 +10,13 @@ from __future__ import annotations
 import io
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from lab.engine import containers
 from lab.errors import LabError
 from lab.events import EventLog
 from lab.observe import maillog
@@ -23,7 +25,7 @@ from lab.observe.logbook import Logbook
 from lab.observe.maillog import LogLine
 from lab.observe.pcap import read_frames
 from lab.observe.tap import Tap
-from lab.record import CAPTURES, LOGS, write_log
+from lab.record import CAPTURES, write_log
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,26 +76,25 @@ def recorded_since(lab: Lab) -> float:
 
 
 class Recorder:
-    """Records `lab` into `folder` and `log` while the `with` block runs.
+    """Puts on record all that happens in `lab` while the `with` block runs, as events of `log`.
 
-    With `past`, all is recorded that has happened since the lab was ready (its fabric keeps a
-    record of what passes). `taps` are by network; `lines(node)` is all that a machine has written
-    so far, also before. Raises LabError if a network can't be listened at.
+    With a `folder` it begins now, and captures and logs are kept there. Without one it begins when
+    the lab was ready (its fabric keeps a record of what passes), and nothing is kept but events.
+    Raises LabError if a network can't be listened at.
     """
 
-    def __init__(self, lab: Lab, folder: Path, log: EventLog, *, past: bool = False) -> None:
+    def __init__(self, lab: Lab, log: EventLog, folder: Path | None) -> None:
         self._lab = lab
-        self._past = past
-        self._folder = folder
         self._log = log
+        self._folder = folder
+        keep = folder is not None
         self.taps = {
-            network: Tap(network, f"{CAPTURES}/{network}.pcap", nodes_by_address(lab))
+            network: Tap(network, f"{CAPTURES}/{network}.pcap", nodes_by_address(lab), keep=keep)
             for network in lab.plan.networks
         }
-        self.ended_early: list[str] = []
-        """Networks whose capture ended though nobody stopped it: what came after was not seen."""
         self.dropped = 0
         """Frames that passed too fast to be captured; known when the block has ended."""
+        self._failure: Exception | None = None
         self._lines: dict[str, list[LogLine]] = {}
         self._book = Logbook()
         self._reading = threading.Lock()  # the book is one, its readers several
@@ -103,9 +104,7 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         with ExitStack() as stack:
-            (self._folder / CAPTURES).mkdir(exist_ok=True)
-            (self._folder / LOGS).mkdir(exist_ok=True)
-            since = recorded_since(self._lab) if self._past else time.time()
+            since = time.time() if self._folder else recorded_since(self._lab)
             for node in logging_nodes(self._lab):
                 self._lines[node] = maillog.read(self._lab, node)
             for line in sorted(chain(*self._lines.values()), key=lambda line: line.time):
@@ -114,14 +113,9 @@ class Recorder:
                     if line.time >= since:
                         self._log.record(seen)
             for port in ports(self._lab, self._lab.plan.networks):
-                tap = self.taps[port.name]
-                file = stack.enter_context((self._folder / tap.file).open("wb"))
-                listener = self._listener(port)
-                stack.callback(listener.close)
-                self._in_thread(stack, self._capture, listener, tap, file)
-                stack.callback(listener.stop)
+                self._begin(stack, port)
             for node in self._lines:
-                self._in_thread(stack, self._follow, node)
+                self._in_thread(stack, f"following the log of {node}", self._follow, node)
             stack.callback(self._stop_following)
             self._stack = stack.pop_all()
         return self
@@ -133,27 +127,63 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if error is None:
+            if error is None and self._folder:
                 self.settle()
         finally:
             self._stack.close()
-            for node, lines in self._lines.items():
-                write_log(self._folder, node, lines)
+            if self._folder:
+                for node, lines in self._lines.items():
+                    write_log(self._folder, node, lines)
 
-    def _in_thread(self, stack: ExitStack, target: object, *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+    def check(self) -> None:
+        """Raises what has kept something from being recorded: what came after was not seen."""
+        if isinstance(self._failure, LabError | BrokenPipeError):  # who listens, has heard enough
+            raise self._failure
+        if self._failure is not None:
+            raise LabError(
+                "not all that happens is on record any more",
+                detail=f"{type(self._failure).__name__}: {self._failure}",
+                hint="lab doctor",
+            ) from self._failure
+
+    def _in_thread(
+        self, stack: ExitStack, what: str, target: Callable[..., None], *arguments: object
+    ) -> None:
+        def guarded() -> None:
+            try:
+                target(*arguments)
+            except Exception as error:  # told to whoever asks next: a thread has nobody to tell
+                self._failure = self._failure or error
+
+        def join() -> None:
+            thread.join(_PATIENCE_SECONDS)
+            if thread.is_alive():
+                self._failure = self._failure or LabError(f"{what} does not end")
+
+        thread = threading.Thread(target=guarded, daemon=True)
         thread.start()
-        stack.callback(thread.join, _PATIENCE_SECONDS)
+        stack.callback(join)
 
     # Packets ------------------------------------------------------------------------------------
 
-    def _listener(self, port: Port) -> Listener | Replay:
-        if self._past:
-            return Replay(self._lab, port.name, follow=True)
-        return Listener(self._lab, port)
+    def _begin(self, stack: ExitStack, port: Port) -> None:
+        """Listen at a network."""
+        tap, file = self.taps[port.name], None
+        listener: Listener | Replay
+        if self._folder:
+            path = self._folder / tap.file
+            path.parent.mkdir(exist_ok=True)
+            file = stack.enter_context(path.open("wb"))
+            listener = Listener(self._lab, port)
+        else:
+            listener = Replay(self._lab, port.name, follow=True)
+        stack.callback(listener.close)
+        self._in_thread(stack, f"capturing {port.name}", self._capture, listener, tap, file)
+        stack.callback(listener.stop)
 
-    def _capture(self, listener: Listener | Replay, tap: Tap, file: BinaryIO) -> None:
-        stream = io.BufferedReader(_Copied(ListenerStream(listener), file))
+    def _capture(self, listener: Listener | Replay, tap: Tap, file: BinaryIO | None) -> None:
+        source: io.RawIOBase = ListenerStream(listener)
+        stream = io.BufferedReader(_Copied(source, file) if file else source)
         for frame in read_frames(stream, on_cut=lambda cut: None):
             for seen in tap.feed(frame):
                 self._log.record(seen)
@@ -161,43 +191,56 @@ class Recorder:
             self._log.record(seen)
         self.dropped += listener.dropped
         if not listener.stopped:
-            self.ended_early.append(listener.port.name)
+            raise LabError(
+                f"the capture at {listener.port.name} ended while things went on",
+                hint="somebody ended tcpdump, or the fabric; lab up repairs it",
+            )
 
     # Logs ---------------------------------------------------------------------------------------
 
     def lines(self, node: str) -> list[LogLine]:
-        """All log lines of `node` that have come so far."""
+        """All log lines of `node` that have come so far, also before the recording."""
         return list(self._lines[node])
 
     def settle(self) -> None:
-        """Return when all that the machines have written by now is on record.
+        """See to it that all that the machines have written by now is on record."""
+        for node in self._lines:
+            for line in maillog.read(self._lab, node):
+                self._take(node, line)
 
-        Raises LabError if that takes very long.
-        """
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        for node, lines in self._lines.items():
-            written = len(maillog.read(self._lab, node))
-            while len(lines) < written:
-                if time.monotonic() > deadline:
-                    raise LabError(f"the log of {node} does not come along", hint="lab doctor")
-                time.sleep(0.002)
+    def _take(self, node: str, line: LogLine) -> None:
+        with self._reading:
+            lines = self._lines[node]
+            if line.number <= len(lines):
+                return  # it is on record
+            for seen in self._book.read(line):
+                self._log.record(seen)
+            lines.append(line)
 
     def _follow(self, node: str) -> None:
-        lines = self._lines[node]
+        """A log as it is written; it ends when its machine does, and goes on when that is back."""
+        from docker.errors import APIError
+
         while not self._stopping.is_set():
-            follower = self._followers[node] = maillog.Follower(self._lab, node, len(lines))
-            if self._stopping.is_set():  # before it could be told
-                follower.close()
-            for line in follower:
-                with self._reading:
-                    for seen in self._book.read(line):
-                        self._log.record(seen)
-                lines.append(line)
+            with suppress(APIError):  # its lab is being taken down
+                if containers.process(self._lab.container(node)):
+                    self._read_along(node)
             self._stopping.wait(_ABSENT_SECONDS)
+
+    def _read_along(self, node: str) -> None:
+        follower = self._followers[node] = maillog.Follower(self._lab, node, len(self._lines[node]))
+        if self._stopping.is_set():  # before it could be told
+            follower.close()
+        try:
+            for line in follower:
+                self._take(node, line)
+        except Exception:
+            if not self._stopping.is_set():  # else it was closed as it read
+                raise
 
     def _stop_following(self) -> None:
         self._stopping.set()
-        for follower in self._followers.values():
+        for follower in list(self._followers.values()):
             follower.close()
 
 

@@ -31,15 +31,18 @@ _QUEUED = re.compile(r"\bqueued as (\w+)")
 class Tap:
     """What passes on `network`, whose capture is `file` (a path within the run's folder).
 
-    `nodes` tells which machine has which address. `dialogues` are all connections so far, also
-    those that nobody can read; whoever reads them while frames are fed holds `lock`.
+    `nodes` tells which machine has which address. With `keep`, `dialogues` are all connections so
+    far, also those that nobody can read; whoever reads them while frames are fed holds `lock`.
     """
 
-    def __init__(self, network: str, file: str, nodes: Mapping[str, str]) -> None:
+    def __init__(
+        self, network: str, file: str, nodes: Mapping[str, str], *, keep: bool = False
+    ) -> None:
         self.network = network
         self.file = file
         self.dialogues: list[Dialogue] = []
         self.lock = threading.Lock()
+        self._keep = keep
         self._nodes = nodes
         self._steps = Steps()
         self._conversations = Conversations(EVERY)
@@ -87,7 +90,8 @@ class Tap:
             mails = self._mails.get(dialogue)
             if mails is None:
                 mails = self._mails[dialogue] = _Mails(lmtp=dialogue.protocol == "lmtp")
-                self.dialogues.append(dialogue)
+                if self._keep:
+                    self.dialogues.append(dialogue)
             if turn is None:
                 if dialogue.over:
                     yield from self._finished(dialogue, mails.finish())

@@ -50,9 +50,7 @@ class BatchExpectation:
         stage.flush(self._server)
         self._arrive(to)
         found = self._finished(to, flushed)
-        carried = [
-            one for one in found if any(item.code == 250 for item in one.dialogue.transactions)
-        ]
+        carried = [one for one in found if any(item.code == 250 for item in one.transactions)]
         mails = [evidence for one in carried for evidence in one.commands("MAIL")]
         quits = [evidence for one in carried for evidence in one.commands("QUIT")]
         stage.check(

@@ -108,40 +108,43 @@ def run(
     """
     folder = record.new(scenario.name)
     narration = Narration(scenario.narration)
-    log = EventLog(folder / events.FILE, lab.clock)
     began = time.time()
+    verdicts: list[Verdict] = []
+
+    def outcome(dropped: int = 0) -> Outcome:
+        real = time.time() - began
+        seconds = real * lab.clock.scale
+        return Outcome(scenario.name, folder, seconds, real, tuple(verdicts), dropped)
+
     try:
-        follow(log, lab.clock)
-        log.add(
-            "run",
-            narration.title,
-            data={
-                "scenario": scenario.name,
-                "rows": list(scenario.rows),
-                "summary": narration.summary,
-                **about(lab),
-                "parameters": dict(parameters),
-            },
-        )
-        with Stage(lab, folder, log, narration, audience) as stage:
-            scenario.act(stage, **parameters)
-        ended = time.time()
-        outcome = Outcome(
-            scenario.name,
-            folder,
-            (ended - began) * lab.clock.scale,
-            ended - began,
-            tuple(stage.verdicts),
-            stage.dropped,
-        )
-        log.add("outcome", "ok" if outcome.ok else "failed", data=outcome.as_json())
+        with EventLog(folder / events.FILE, lab.clock) as log:
+            follow(log, lab.clock)
+            log.add(
+                "run",
+                narration.title,
+                data={
+                    "scenario": scenario.name,
+                    "rows": list(scenario.rows),
+                    "summary": narration.summary,
+                    **about(lab),
+                    "parameters": dict(parameters),
+                },
+            )
+            try:
+                with Stage(lab, folder, log, narration, audience) as stage:
+                    verdicts = stage.verdicts
+                    scenario.act(stage, **parameters)
+            except LabError as error:
+                stopped = {**outcome().as_json(), "ok": False, "error": str(error)}
+                log.add("outcome", "could not go on", data=stopped)
+                raise
+            done = outcome(stage.dropped)
+            log.add("outcome", "ok" if done.ok else "failed", data=done.as_json())
     except BaseException:
-        log.close()
-        _reported(folder)  # what there is: why it went no further is in there
+        _reported(folder)
         raise
-    log.close()
     page, problem = _reported(folder)
-    return replace(outcome, report=page, unreported=problem)
+    return replace(done, report=page, unreported=problem)
 
 
 def _reported(folder: Path) -> tuple[Path | None, str]:

@@ -64,7 +64,7 @@ class Stage:
         self.log = log
         self.narration = narration
         self.verdicts: list[Verdict] = []
-        self._recorder = Recorder(lab, folder, log)
+        self._recorder = Recorder(lab, log, folder)
         self.wire = Wire(self._recorder.taps)
         self.opened = time.time()
         self.audience = audience
@@ -133,14 +133,16 @@ class Stage:
     @contextmanager
     def outage(self, fault: Fault) -> Iterator[None]:
         """`fault` is on while the block runs, and is undone whatever happens in it."""
-        fault.apply(self.lab)
-        self._fault(fault, on=True)
         try:
+            fault.apply(self.lab)
+            self._fault(fault, on=True)
             yield
         finally:
-            self._recorder.settle()  # what the logs say comes before what follows from it
-            fault.revert(self.lab)
-            self._fault(fault, on=False)
+            try:
+                self._recorder.settle()  # what the logs say comes before what follows from it
+            finally:
+                fault.revert(self.lab)
+                self._fault(fault, on=False)
 
     def _fault(self, fault: Fault, *, on: bool) -> None:
         when = time.time()
@@ -189,6 +191,7 @@ class Stage:
         self._act(None, said, lab_seconds=seconds)
         ends = time.monotonic() + real
         while (left := ends - time.monotonic()) > 0:
+            self._recorder.check()
             self.audience.waiting("time passes")
             time.sleep(min(left, POLL_SECONDS))
 
@@ -251,6 +254,7 @@ class Stage:
         """
         deadline = time.monotonic() + self.lab.clock.real(lab_seconds) + PATIENCE_SECONDS
         while (found := look()) is None:
+            self._recorder.check()
             if time.monotonic() > deadline:
                 raise LabError(f"waited in vain until {what}", hint=f"see {self.folder}")
             self.audience.waiting(f"until {what}")
@@ -272,14 +276,9 @@ class Stage:
     ) -> bool:
         """Put a verdict on record; True if the expectation is met.
 
-        Raises LabError if a capture has ended meanwhile: then nothing can be judged.
+        Raises LabError if not all was recorded meanwhile: then nothing can be judged.
         """
-        if self._recorder.ended_early:
-            raise LabError(
-                f"the capture at {', '.join(self._recorder.ended_early)} ended while the story "
-                "went on; what it did not see can't be judged",
-                hint="somebody ended tcpdump, or the fabric; run the scenario again",
-            )
+        self._recorder.check()
         self._recorder.settle()
         verdict = Verdict(id, expected, observed, ok, tuple(dict.fromkeys(evidence)))
         self.verdicts.append(verdict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 from lab.observe.dialogue import Dialogue, Transaction
 from lab.observe.tap import Tap
@@ -17,6 +18,8 @@ class Connection:
 
     dialogue: Dialogue
     file: str
+    lock: Lock
+    """Held while reading what is said: more may come at any moment."""
 
     def at(self, frame: int, says: str) -> Evidence:
         """`frame` of this capture, in which `says` can be read, as evidence."""
@@ -37,11 +40,18 @@ class Connection:
 
     def commands(self, verb: str) -> list[Evidence]:
         """The frames in which the client said `verb` (MAIL, DATA, QUIT, …)."""
-        return [
-            self.turn(turn)
-            for turn in self.dialogue.turns
-            if turn.kind == "command" and turn.command == verb
-        ]
+        with self.lock:
+            return [
+                self.turn(turn)
+                for turn in self.dialogue.turns
+                if turn.kind == "command" and turn.command == verb
+            ]
+
+    @property
+    def transactions(self) -> list[Transaction]:
+        """The messages, or attempts at one, that it carried so far."""
+        with self.lock:
+            return self.dialogue.transactions
 
 
 def carrying(
@@ -49,7 +59,7 @@ def carrying(
 ) -> tuple[Connection, Transaction] | None:
     """The connection, and the transaction in it, by which a message was passed on."""
     for connection in connections:
-        for transaction in connection.dialogue.transactions:
+        for transaction in connection.transactions:
             if transaction.message_id == message_id and transaction.code is not None:
                 return connection, transaction
     return None
@@ -71,7 +81,7 @@ class Wire:
     ) -> list[Connection]:
         """Connections on `network` from one address to another, opened after `after` (epoch s)."""
         return [
-            Connection(dialogue, self._taps[network].file)
+            Connection(dialogue, self._taps[network].file, self._taps[network].lock)
             for dialogue in self._calls(network, after)
             if dialogue.client.address == client
             and (dialogue.server.address, dialogue.server.port) == (server, port)
@@ -95,13 +105,6 @@ class Wire:
             for dialogue in self._calls(network, after)
             if dialogue.server.address == address
         ]
-
-    def first_call(
-        self, network: str, *, client: str, server: str, port: int, after: float = 0
-    ) -> Evidence | None:
-        """The SYN of the first connection from one address to a port of another."""
-        found = self.connections(network, client=client, server=server, port=port, after=after)
-        return found[0].syn if found else None
 
     def _calls(self, network: str, after: float) -> Iterator[Dialogue]:
         tap = self._taps[network]

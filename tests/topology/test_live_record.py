@@ -28,6 +28,7 @@ from lab.engine.plan import FABRIC, Plan
 from lab.errors import LabError
 from lab.events import Event, EventLog
 from lab.observe.live import record_of
+from lab.observe.pcap import read_frames
 from lab.observe.recorder import Recorder, recorded_since
 from lab.record import Record
 
@@ -72,6 +73,9 @@ def test_the_record_begins_when_the_lab_is_ready(engine: object, name: str) -> N
     assert lab.clock.started < began <= time.time()
     with record_of(lab) as record:
         assert not record.of("packet", "turn", "log"), "our own calls are nobody's business"
+    sent = send(lab, ALICE, BOB)
+    with record_of(lab) as record:
+        assert about(record, sent.message_id, "transaction")
 
 
 def test_the_record_goes_on_over_a_power_cut(lab: Lab) -> None:
@@ -103,10 +107,10 @@ def test_a_recorder_that_was_killed_is_started_again(lab: Lab, standing: Plan) -
         assert about(record, sent.message_id, "transaction")
 
 
-def test_a_recorder_begins_with_the_past_and_goes_on(lab: Lab, tmp_path: Path) -> None:
+def test_a_recorder_begins_with_the_past_and_goes_on(lab: Lab) -> None:
     first = send(lab, ALICE, BOB)
     delivered(lab, BOB, first)
-    log = EventLog(tmp_path / "events.jsonl", lab.clock)
+    log = EventLog(None, lab.clock)
     seen: list[Event] = []
     log.listeners.append(seen.append)
 
@@ -117,11 +121,10 @@ def test_a_recorder_begins_with_the_past_and_goes_on(lab: Lab, tmp_path: Path) -
             event.kind == "transaction" and event.refs.message_id == message_id for event in seen
         )
 
-    with Recorder(lab, tmp_path, log, past=True):
+    with Recorder(lab, log, None):
         until("the first is on record", lambda: saved(first.message_id))
         second = send(lab, ALICE, BOB)
         until("the second is on record", lambda: saved(second.message_id))
-    log.close()
     frames = [(event.refs.file, event.refs.frame) for event in seen if event.kind == "packet"]
     assert len(frames) == len(set(frames)), "each frame is told once"
 
@@ -147,3 +150,37 @@ def test_a_message_can_be_followed_without_having_been_watched(lab: Lab) -> None
     assert [reading["protocol"] for reading in found["readings"]] == ["pop3"]
     shown = run_lab(lab.name, "trace", sent.queue_id[:8])
     assert shown.returncode == 0 and "Lunch?" in shown.stdout and "POP3" in shown.stdout
+
+
+def test_what_has_passed_can_be_had_as_a_capture(lab: Lab, tmp_path: Path) -> None:
+    sent = send(lab, ALICE, BOB)
+    delivered(lab, BOB, sent)
+    for networks in (["sender-lan"], ["sender-lan", "receiver-lan"]):
+        file = tmp_path / "past.pcap"
+        done = run_lab(lab.name, "capture", *networks, "--past", "-w", str(file))
+        assert done.returncode == 0, done.stderr
+        with file.open("rb") as stream:
+            passed = b"".join(frame.data for frame in read_frames(stream))
+        assert passed.count(f"queued as {sent.queue_id}".encode()) == 1
+    refused = run_lab(lab.name, "capture", "sender-mail", "--past", "-w", str(file))
+    assert refused.returncode == 2 and "one of: sender-lan, dns-lan" in refused.stderr
+
+
+def test_a_network_that_is_not_heard_any_more_is_said(lab: Lab, tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl", lab.clock)
+    recorder = Recorder(lab, log, tmp_path)
+    before = set(processes_of({lab.container(FABRIC)}, "tcpdump"))
+    with pytest.raises(LabError, match="ended while things went on"), recorder:
+        recorder.check()
+        (ours, *_) = set(processes_of({lab.container(FABRIC)}, "tcpdump")) - before
+        os.kill(ours, signal.SIGKILL)
+        until("it is noticed", lambda: _fails(recorder))
+        recorder.check()
+
+
+def _fails(recorder: Recorder) -> bool:
+    try:
+        recorder.check()
+    except LabError:
+        return True
+    return False

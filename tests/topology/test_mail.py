@@ -168,7 +168,7 @@ def test_a_name_that_is_not_in_the_lab_does_not_exist(lab: Lab, name: str) -> No
 
 def test_the_mx_question_is_a_packet_on_the_wire(lab: Lab, tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl", lab.clock)
-    with Recorder(lab, tmp_path, log) as recorder:
+    with Recorder(lab, log, tmp_path) as recorder:
         delivered(lab, BOB, send(lab, ALICE, BOB))
     wire = Wire(recorder.taps)
     assert wire.question("sender-lan", "receiver.example", "MX")

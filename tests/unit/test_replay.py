@@ -85,3 +85,20 @@ def test_following_goes_on_in_the_next_file(
     keep(tmp_path, 0, range(1, 3), mtime=0)
     agent.replay("lan", True)
     assert frames(capsysbinary.readouterr().out) == list(range(1, 11))
+
+
+def test_what_was_overwritten_before_it_was_read_is_left_out(
+    agent: Any, tmp_path: Path, capsysbinary: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(agent, "_stdin_ended", lambda: ended)
+
+    def come_round() -> None:
+        keep(tmp_path, 1, range(6, 8), mtime=2)
+        keep(tmp_path, 0, range(8, 9), mtime=3)
+
+    steps = iter([come_round, ended.set])
+    monkeypatch.setattr(agent.time, "sleep", lambda seconds: next(steps)())
+    keep(tmp_path, 0, range(1, 4), mtime=0)
+    agent.replay("lan", True)
+    assert frames(capsysbinary.readouterr().out) == [1, 2, 3, 6, 7, 8]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from lab.observe.trace.connections import Handover
+from lab.observe.trace.connections import Transaction
 from lab.observe.trace.journey import Arrival, Attempt, Hop, Saved
 
 Key = tuple[str, str]
@@ -103,7 +103,7 @@ def _outcome(hop: Hop, attempt: Attempt) -> str:
     return "unknown"
 
 
-def overall(found: Iterable[Arrival], hops: Iterable[Hop], refused: Iterable[Handover]) -> str:
+def overall(found: Iterable[Arrival], hops: Iterable[Hop], refused: Iterable[Transaction]) -> str:
     """One word for all recipients: the same for all, or where it still waits, or in part."""
     outcomes = {one.outcome for one in found}
     if not outcomes and any(hop.in_queue for hop in hops):

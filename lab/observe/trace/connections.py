@@ -64,7 +64,7 @@ class Connection:
 
 
 @dataclass(frozen=True)
-class Handover:
+class Transaction:
     """A message's way through a connection, from MAIL to the last reply (RFC 5321 §3.3).
 
     `code` and `reply` are what the client was told; None if no answer reached it. `unheard` is
@@ -96,13 +96,13 @@ class Connections:
             if event.data.get("protocol") != "dns" and "connection" in event.data:
                 seen[event.data["connection"]].append(event)
         self.all: list[Connection] = []
-        self.handovers: list[Handover] = []
+        self.transactions: list[Transaction] = []
         for found in seen.values():
             said = _Said(found)
             sightings = _sightings(found, said)
             self.all.append(connection := _connection(found, sightings, said, subjects))
-            self.handovers += [
-                _handover(connection, number, those, said)
+            self.transactions += [
+                _transaction(connection, number, those, said)
                 for number, those in enumerate(sightings, 1)
             ]
         self._by_id = {one.id: one for one in self.all}
@@ -111,11 +111,11 @@ class Connections:
         """The connection `id_`."""
         return self._by_id.get(id_ or "")
 
-    def into(self, node: str, queue_id: str, near: float) -> Handover | None:
+    def into(self, node: str, queue_id: str, near: float) -> Transaction | None:
         """How the message `queue_id` came to `node`, about the moment `near` (epoch seconds)."""
         found = [
             one
-            for one in self.handovers
+            for one in self.transactions
             if one.queue_id == queue_id and one.connection.server_node in (node, None)
         ]
         # A queue ID can be used again, but not at once.
@@ -278,7 +278,7 @@ def _queue_id(those: list[Event], said: _Said) -> str | None:
     return next((found for event in those if (found := said.queue_id(event))), None)
 
 
-def _handover(connection: Connection, number: int, those: list[Event], said: _Said) -> Handover:
+def _transaction(connection: Connection, number: int, those: list[Event], said: _Said) -> Transaction:
     here = those[0]
     data = here.data
     reply = said.reply(here)
@@ -293,7 +293,7 @@ def _handover(connection: Connection, number: int, those: list[Event], said: _Sa
         ),
         None,
     )
-    return Handover(
+    return Transaction(
         connection=connection,
         number=number,
         message_id=_message_id(those),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.events import Event
-from lab.observe.trace.connections import Carried, Connection, Handover
+from lab.observe.trace.connections import Carried, Connection, Transaction
 
 _ANSWERS = ("refused", "no route")  # states of a call (lab.observe.stream) that is no connection
 
@@ -21,8 +21,8 @@ class Attempt:
     """An attempt to pass the message on for one recipient, as its server logged it.
 
     `original` is the recipient before aliases; `wait` the lab seconds since the attempt before
-    began, None for the first. `handover` is the transaction on `connection`. `calls` are the
-    connections it tried to open in vain. `among` says how many connections (or calls to one
+    began, None for the first. `transaction` is the transaction on `connection`. `calls` are the
+    connections it tried to open in vain. `candidates` says how many connections (or calls to one
     address) it may have been, as far as packets and log can tell: 1 is certain.
     """
 
@@ -39,9 +39,9 @@ class Attempt:
     next: tuple[str, str] | None
     """The machine and queue ID where it is now, if it was passed on to one."""
     connection: Connection | None
-    handover: Handover | None
+    transaction: Transaction | None
     calls: tuple[Connection, ...]
-    among: int
+    candidates: int
     events: tuple[Event, ...]
 
     @property
@@ -56,9 +56,9 @@ class Attempt:
         return next((one for one in states if one.startswith(_ANSWERS)), "no answer")
 
     @property
-    def company(self) -> tuple[Carried, ...]:
+    def shared_with(self) -> tuple[Carried, ...]:
         """The other messages on its connection."""
-        number = self.handover.number if self.handover else None
+        number = self.transaction.number if self.transaction else None
         carried = self.connection.carried if self.connection else ()
         return tuple(one for one in carried if one.number != number)
 
@@ -80,11 +80,11 @@ class Attempt:
             "stream": wire.stream if wire else None,
             "file": wire.file if wire else None,
             "frame": wire.frame if wire else None,
-            "number": self.handover.number if self.handover else None,
-            "with": [one.as_json() for one in self.company],
+            "number": self.transaction.number if self.transaction else None,
+            "with": [one.as_json() for one in self.shared_with],
             "syns_in_vain": self.tries,
             "calls_answered": self.answer if self.calls else None,
-            "among": self.among,
+            "candidates": self.candidates,
             "evidence": places(self.events),
         }
 
@@ -94,7 +94,7 @@ class Hop:
     """The message at one mail server.
 
     `client` is who brought it, `source` the machine that is, `login` as whom it logged in, over
-    `connection`; `handover` is the transaction, unless that was encrypted.
+    `connection`; `transaction` is the transaction, unless that was encrypted.
     `arrived` is None if the record begins later, `left` None while it is in the queue; `waited`
     is lab seconds, up to the record's end while it is there. `expired` is when it was given up;
     `not_taken` says why it never came to be in the queue. `recipients` are those known besides by
@@ -117,7 +117,7 @@ class Hop:
     next_attempt: float | None
     attempts: tuple[Attempt, ...]
     connection: Connection | None
-    handover: Handover | None
+    transaction: Transaction | None
     previous: tuple[tuple[str, str], ...]
     events: tuple[Event, ...]
 
@@ -152,7 +152,7 @@ class Hop:
                 "stream": came.stream if came else None,
                 "file": came.file if came else None,
                 "frame": came.frame if came else None,
-                "number": self.handover.number if self.handover else None,
+                "number": self.transaction.number if self.transaction else None,
             },
             "previous": [_stop(one) for one in self.previous],
             "attempts": [attempt.as_json() for attempt in self.attempts],
@@ -284,7 +284,7 @@ class Trace:
     saved: tuple[Saved, ...]
     readings: tuple[Reading, ...]
     duplicates: tuple[Duplicate, ...]
-    refused: tuple[Handover, ...]
+    refused: tuple[Transaction, ...]
     children: tuple[Trace, ...]
     outcome: str
     until: float
@@ -347,7 +347,7 @@ def _stop(key: tuple[str, str] | None) -> dict[str, str] | None:
     return {"node": key[0], "queue_id": key[1]} if key else None
 
 
-def _offer(one: Handover) -> dict[str, Any]:
+def _offer(one: Transaction) -> dict[str, Any]:
     return {
         "time": one.began,
         "node": one.connection.client_node,

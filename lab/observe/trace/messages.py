@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import email.header
-import email.parser
-import email.policy
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lab.errors import UsageError
-from lab.events import Event
 from lab.observe.trace.stays import real_id
 
 if TYPE_CHECKING:
@@ -20,7 +14,6 @@ if TYPE_CHECKING:
     from lab.record import Record
 
 _LISTED = 5  # messages named where one is not found
-_SUBJECT = re.compile(r"(?im)^subject:[^\n]*(?:\n[ \t][^\n]*)*")
 
 
 @dataclass(frozen=True)
@@ -46,32 +39,6 @@ class Message:
         queue_ids = [name for name in self.names if name != self.message_id]
         words = [self.name, *queue_ids[: 1 if self.message_id else 0]]
         return "  ".join(words) + (f'  "{self.subject}"' if self.subject else "")
-
-
-def subjects(events: Iterable[Event]) -> dict[str, str]:
-    """The subject of each Message-ID, as the header on the wire, a sender or a mailbox has it."""
-    found: dict[str, str] = {}
-    for event in events:
-        message_id = event.refs.message_id
-        if event.kind == "turn" and message_id and event.data.get("what") == "content":
-            if subject := _subject(event.data.get("text") or ""):
-                found.setdefault(message_id, subject)
-        elif event.kind == "action" and message_id and event.data.get("subject"):
-            found[message_id] = event.data["subject"]
-        elif event.kind == "mailbox":
-            for one in event.data.get("messages") or ():
-                if one.get("message_id") and one.get("subject"):
-                    found.setdefault(one["message_id"], one["subject"])
-    return found
-
-
-def _subject(text: str) -> str | None:
-    """The Subject in the header of a message, decoded (RFC 2047)."""
-    found = _SUBJECT.search(text.partition("\n\n")[0])
-    if found is None:
-        return None
-    parsed = email.parser.Parser(policy=email.policy.default).parsestr(found[0] + "\n\n")
-    return str(parsed["Subject"] or "").strip() or None
 
 
 def listed(tracer: Tracer) -> list[Message]:
@@ -103,7 +70,7 @@ def listed(tracer: Tracer) -> list[Message]:
             )
         )
     known = {one.message_id for one in found}
-    for offer in tracer.connections.handovers:  # of messages that nobody took
+    for offer in tracer.connections.transactions:  # of messages that nobody took
         named = real_id(offer.message_id)
         if named and named not in known:
             known.add(named)

@@ -8,12 +8,13 @@ tell, and an encrypted session is told as just that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.events import Event
 from lab.observe.trace.connections import Connection, Connections
 from lab.observe.trace.journey import Reading, Saved
+from lab.record import Record
 
 _BY = re.compile(r"\b([\w-]+)\([^()\s]*\)<\d+><([^>]*)>: ")
 _SESSION = re.compile(r"\bsession=<([^>]*)>")
@@ -40,25 +41,18 @@ class _Login:
 
 
 class Mailboxes:
-    """What happened in the mailboxes, among some events."""
+    """What happened in the mailboxes."""
 
-    def __init__(
-        self,
-        events: Iterable[Event],
-        addresses: Mapping[str, str],
-        connections: Connections,
-    ) -> None:
+    def __init__(self, record: Record, connections: Connections) -> None:
+        self._record = record
         self._connections = connections
-        self._lines: dict[tuple[str | None, int], str] = {}
         self._changes: list[Event] = []
         self._logins: list[_Login] = []
         self._turns: list[Event] = []
         self._commands: dict[tuple[str | None, int | None], str] = {}
         logins: list[Event] = []
-        for event in events:
+        for event in record.events:
             match event.kind:
-                case "log" if "line" in event.data:
-                    self._lines[event.node, event.data["line"]] = event.summary
                 case "mailbox_change":
                     self._changes.append(event)
                 case "session" if event.data.get("what") == "login":
@@ -68,7 +62,7 @@ class Mailboxes:
         for event in logins:
             text = self._text(event)
             found = _SESSION.search(text)
-            node = addresses.get(event.data.get("client") or "")
+            node = record.about["addresses"].get(event.data.get("client") or "")
             self._logins.append(
                 _Login(event, found[1] if found else None, node, bool(_TLS.search(text)))
             )
@@ -80,7 +74,7 @@ class Mailboxes:
             self._commands[event.refs.file, event.data.get("last_frame")] = event.data["command"]
 
     def _text(self, event: Event) -> str:
-        return self._lines.get((event.node, event.data.get("line", -1)), "")
+        return self._record.line(event.node, event.data.get("line", 0)) or ""
 
     def _by(self, event: Event) -> tuple[str | None, str | None]:
         """The program and session in which a mailbox was changed."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lab.events import Event
+from lab.record import Record
 
 _ADDRESS = re.compile(r"\[([0-9a-fA-F.:]+)\]")
 _FORWARDED = re.compile(r"\bforwarded as (\w+)")
@@ -59,18 +60,16 @@ class Stay:
 
 
 class Stays:
-    """All stays among some events, in the order in which they began."""
+    """All stays on record, in the order in which they began."""
 
-    def __init__(self, events: Iterable[Event], addresses: Mapping[str, str]) -> None:
-        self._addresses = addresses
-        self._lines: dict[tuple[str | None, int], Event] = {}
+    def __init__(self, record: Record) -> None:
+        self._record = record
         self._by_process: dict[tuple[str | None, str], list[Event]] = defaultdict(list)
         self._stays: dict[tuple[str, str], list[Stay]] = {}
         told: list[Event] = []
         looks: list[Event] = []
-        for event in events:
-            if event.kind == "log" and isinstance(line := event.data.get("line"), int):
-                self._lines[event.node, line] = event
+        for event in record.events:
+            if event.kind == "log":
                 if process := _process(event.summary):
                     self._by_process[event.node, process].append(event)
             elif event.kind in ("queue_change", "attempt") and event.refs.queue_id and event.node:
@@ -89,8 +88,7 @@ class Stays:
 
     def line(self, event: Event) -> str:
         """The text of the log line that `event` was read from; empty if it is not on record."""
-        found = self._lines.get((event.node, event.data.get("line", -1)))
-        return found.summary if found else ""
+        return self._record.line(event.node, event.data.get("line", 0)) or ""
 
     def said_by_the_same(self, event: Event, since: float) -> list[str]:
         """What the program that wrote an attempt's line had written from `since` to then."""
@@ -111,7 +109,7 @@ class Stays:
             return None
         if found[1].startswith("127.") or found[1] == "::1":
             return here
-        return self._addresses.get(found[1])
+        return self._record.about["addresses"].get(found[1])
 
     def after(self, stay: Stay, attempt: Event) -> Stay | None:
         """Where `attempt` put the message, if into another queue."""

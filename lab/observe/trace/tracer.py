@@ -2,7 +2,7 @@
 
 Events are joined by Message-ID, by machine and queue ID, and by what servers say of each other
 (`queued as`); where a log does not say on which connection something happened, its address and
-moment do, and `among` says how sure that is. Evidence is the events themselves.
+moment do, and `candidates` says how sure that is. Evidence is the events themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from lab.events import Event, in_order
 from lab.observe.trace import arrivals
-from lab.observe.trace.connections import Connection, Connections, Handover
+from lab.observe.trace.connections import Connection, Connections, Transaction
 from lab.observe.trace.journey import Attempt, Duplicate, Hop, Saved, Trace
 from lab.observe.trace.messages import subjects
 from lab.observe.trace.readings import Mailboxes, duplicates
@@ -116,13 +116,13 @@ class Tracer:
             if what.startswith("non-delivery")
         }
 
-    def _sender(self, hops: tuple[Hop, ...], refused: tuple[Handover, ...]) -> str | None:
+    def _sender(self, hops: tuple[Hop, ...], refused: tuple[Transaction, ...]) -> str | None:
         known = [hop.sender for hop in hops if hop.sender is not None]
         return next(iter(known + [one.mail_from for one in refused]), None)
 
     def _hop(self, stay: Stay, previous: list[tuple[str, str]]) -> Hop:
-        handover = self.connections.into(stay.node, stay.queue_id, stay.began)
-        source = handover.connection.client_node if handover else None
+        transaction = self.connections.into(stay.node, stay.queue_id, stay.began)
+        source = transaction.connection.client_node if transaction else None
         source = source or self.stays.node_in(stay.client, stay.node)
         if not previous and source and (before := self._unheard(stay, source)):
             previous = [before]
@@ -151,12 +151,12 @@ class Tracer:
             expired=stay.expired,
             not_taken=stay.not_taken.data.get("value") if stay.not_taken else None,
             recipients=tuple(
-                dict.fromkeys((*(handover.accepted if handover else ()), *stay.recipients))
+                dict.fromkeys((*(transaction.accepted if transaction else ()), *stay.recipients))
             ),
             next_attempt=stay.next_attempt if stay.left is None else None,
             attempts=tuple(attempts),
-            connection=handover.connection if handover else self._brought_by(stay, source),
-            handover=handover,
+            connection=transaction.connection if transaction else self._brought_by(stay, source),
+            transaction=transaction,
             previous=tuple(previous),
             events=tuple(one for one in stay.events if one.kind != "attempt"),
         )
@@ -181,13 +181,13 @@ class Tracer:
                 return other.node, other.queue_id
         return None
 
-    def _refused(self, message_id: str | None, hops: Iterable[Hop]) -> tuple[Handover, ...]:
+    def _refused(self, message_id: str | None, hops: Iterable[Hop]) -> tuple[Transaction, ...]:
         """Offers of the message that are part of no hop and of no server's attempt."""
-        told = {_name(hop.handover) for hop in hops}
-        told |= {_name(attempt.handover) for hop in hops for attempt in hop.attempts}
+        told = {_name(hop.transaction) for hop in hops}
+        told |= {_name(attempt.transaction) for hop in hops for attempt in hop.attempts}
         return tuple(
             one
-            for one in self.connections.handovers
+            for one in self.connections.transactions
             if message_id and one.message_id == message_id and _name(one) not in told
         )
 
@@ -199,15 +199,15 @@ class Tracer:
         after = self.stays.after(stay, event)
         # Postfix gives two digits of how long it took (postconf(5), delay_logging_resolution_limit)
         slack = 0.1 + 0.06 * (ended - began)
-        handover, among = self._handover(stay, event, began - slack, ended + slack)
-        connection = handover.connection if handover else None
+        transaction, among = self._transaction(stay, event, began - slack, ended + slack)
+        connection = transaction.connection if transaction else None
         if connection is None:
             connection, among = self._spoken_to(stay, event, began - slack, ended)
         calls: tuple[Connection, ...] = ()
         if _SUSPENDED not in data.get("reason", ""):
             calls, most = self._calls(stay, event, began - slack, ended)
             among = among if connection else most
-        evidence = [event, *(handover.events if handover else ())]
+        evidence = [event, *(transaction.events if transaction else ())]
         evidence += [one for call in calls for one in call.events]
         return Attempt(
             program=data.get("program") or "",
@@ -222,15 +222,15 @@ class Tracer:
             wait=None,
             next=(after.node, after.queue_id) if after else None,
             connection=connection,
-            handover=handover,
+            transaction=transaction,
             calls=calls,
-            among=among,
+            candidates=candidates,
             events=tuple(evidence),
         )
 
-    def _handover(
+    def _transaction(
         self, stay: Stay, event: Event, began: float, ended: float
-    ) -> tuple[Handover | None, int]:
+    ) -> tuple[Transaction | None, int]:
         """The transaction of an attempt, out of how many that may be it."""
         data = event.data
         server = _RELAY.search(data.get("relay") or "")
@@ -238,7 +238,7 @@ class Tracer:
             return None, 0  # nobody was spoken to, or by a socket within the machine
         found = [
             one
-            for one in self.connections.handovers
+            for one in self.connections.transactions
             if one.connection.client_node in (stay.node, None)
             and one.connection.server.rpartition(":")[0] == server[1]
         ]
@@ -255,7 +255,7 @@ class Tracer:
         best = min(found, key=lambda one: abs(one.began - near), default=None)
         return best, len(found)
 
-    def _is(self, one: Handover, stay: Stay, recipient: str) -> bool:
+    def _is(self, one: Transaction, stay: Stay, recipient: str) -> bool:
         """Whether a transaction is about the message of `stay`, as far as can be told."""
         if one.message_id and stay.message_id:
             return one.message_id == stay.message_id
@@ -295,7 +295,7 @@ class Tracer:
         return tuple(calls), most
 
 
-def _name(one: Handover | None) -> tuple[str, int] | None:
+def _name(one: Transaction | None) -> tuple[str, int] | None:
     return (one.connection.id, one.number) if one else None
 
 
@@ -319,7 +319,7 @@ def _cause(again: Saved, hops: tuple[Hop, ...]) -> tuple[str, tuple[Event, ...]]
 
 def _unanswered(hop: Hop, attempt: Attempt) -> str:
     cause = f"{hop.node} did not hear that it had been taken ({attempt.reason}), and sent it again"
-    unheard = attempt.handover.unheard if attempt.handover else None
+    unheard = attempt.transaction.unheard if attempt.transaction else None
     if unheard is not None:
         frames = unheard.data.get("frames") or {}
         frame = frames.get("reply") or unheard.refs.frame
