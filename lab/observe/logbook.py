@@ -111,7 +111,7 @@ class Logbook:
         return Refs(named[1] if named else None)
 
     def _attempt(self, attempt: Attempt, data: dict[str, Any], refs: Refs) -> Observation:
-        remote = re.search(r"\bqueued as (\w+)", attempt.reason)
+        remote = maillog.QUEUED_AS.search(attempt.reason)
         return Observation(
             "attempt",
             attempt.reason,

@@ -71,6 +71,7 @@ class QueueEvent:
     value: str
 
 
+QUEUED_AS = re.compile(r"\bqueued as (\w+)")  # how Postfix says that it has taken a message
 _SYSLOG = re.compile(
     r"^\w{3} [ \d]\d [\d:]{8} \S+ postfix/(?P<program>[\w/]+)\[\d+\]: (?P<text>.*)$"
 )

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 from lab.observe.pcap import Frame
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
+_FLAG_NAMES = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"))
 ETHERNET, RAW_IP, COOKED, COOKED2 = 1, 101, 113, 276
 _IPV4, _IPV6, _ARP, _VLANS = 0x0800, 0x86DD, 0x0806, (0x8100, 0x88A8, 0x9100)
 _ICMP, _TCP, _UDP, _ICMPV6 = 1, 6, 17, 58
@@ -70,6 +71,11 @@ class Tcp(NamedTuple):
     window: int
     length: int
     payload: bytes
+
+
+def flag_names(flags: int) -> list[str]:
+    """The names of a segment's flags: `["SYN", "ACK"]`."""
+    return [name for bit, name in _FLAG_NAMES if flags & bit]
 
 
 class Udp(NamedTuple):

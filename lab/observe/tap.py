@@ -8,7 +8,6 @@ same both times.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,15 +16,14 @@ from typing import Any
 from lab.events import Observation, Refs
 from lab.observe.dialogue import Conversations, Dialogue, Steps, Transaction, Turn
 from lab.observe.history import epilogue, happenings
-from lab.observe.packets import Arp, Icmp, Ip, Packet, Tcp, Udp, decode
+from lab.observe.maillog import QUEUED_AS
+from lab.observe.packets import Arp, Icmp, Ip, Packet, Tcp, Udp, decode, flag_names
 from lab.observe.pcap import Frame
 from lab.observe.protocols import EVERY
 from lab.observe.tcp import Endpoint, Step, Stream
 from lab.observe.turns import ENDS_TRANSACTION
 
 _TEXT = 4000  # characters of what is said that an event holds; the capture has the rest
-_FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x08, "PSH"), (0x10, "ACK"))
-_QUEUED = re.compile(r"\bqueued as (\w+)")
 
 
 class Tap:
@@ -164,7 +162,7 @@ class Tap:
             "complete": turn.complete,
             "failed": turn.failed,
         }
-        queued = _QUEUED.search(turn.text) if turn.side == "server" and turn.code == 250 else None
+        queued = QUEUED_AS.search(turn.text) if turn.side == "server" and turn.code == 250 else None
         refs = self._refs(dialogue, turn.frame, turn.message_id, queued[1] if queued else None)
         return self._said(dialogue, turn, "turn", data, refs)
 
@@ -195,7 +193,7 @@ class Tap:
         for number, mail in finished:
             found = mail.as_json()
             reply = mail.reply
-            queued = _QUEUED.search(reply.text) if reply else None
+            queued = QUEUED_AS.search(reply.text) if reply else None
             data = self._common(dialogue) | {
                 "mail_from": found["mail_from"],
                 "recipients": found["recipients"],
@@ -310,13 +308,12 @@ def _described(frame: Frame, packet: Packet | None) -> dict[str, Any]:
     """The keys of a packet event."""
     match packet:
         case Tcp():
-            names = [name for bit, name in _FLAGS if packet.flags & bit]
             return {
                 "protocol": "tcp",
                 "src": str(Endpoint(packet.src, packet.sport)),
                 "dst": str(Endpoint(packet.dst, packet.dport)),
                 "length": packet.length,
-                "flags": " ".join(names),
+                "flags": " ".join(flag_names(packet.flags)),
                 "seq": packet.seq,
                 "ack": packet.ack,
             }
