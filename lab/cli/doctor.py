@@ -37,6 +37,7 @@ def command(ctx: click.Context, fix: bool, as_json: bool) -> None:
         from lab.views.tables import state, table
 
         rows = [(f.check, state(f.state), f.meaning, f.advice) for f in findings]
-        click.echo(table(("check", "state", "what it means", "what to do"), rows))
+        headers = ("check", "state", "what it means", "what to do")
+        click.echo(table(headers, rows, {"what it means": 40, "what to do": 32}))
     if any(finding.state == "missing" for finding in findings):
         ctx.exit(3)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +13,7 @@ from lab.cli import _complete
 from lab.cli._output import emit_json, fix_option, json_option, note
 
 if TYPE_CHECKING:
+    from lab.engine.lab import Lab
     from lab.scenarios import Scenario
 
 
@@ -132,9 +135,6 @@ def run(
     """
     if here and time_scale:
         raise click.UsageError("--here keeps the time scale of the lab that is up")
-    from contextlib import nullcontext
-
-    from lab.engine.lab import Lab
     from lab.prepare import engine_ready
     from lab.scenarios import load, runner
     from lab.scenarios.narration import Narration
@@ -146,7 +146,7 @@ def run(
     parameters = _parameters(scenario, settings)
     Narration(scenario.narration).need(scenario.keys())
     file = sys.stderr if as_json else sys.stdout
-    stage = nullcontext(Lab.attach(lab_name)) if here else runner.own_lab(scenario, time_scale)
+    stage = _here(lab_name, scenario) if here else runner.own_lab(scenario, time_scale)
     with Story(file, evidence=evidence, step=step) as story:
         with stage as lab:
             if here and scenario.time_scale not in (None, lab.clock.scale):
@@ -162,6 +162,16 @@ def run(
         emit_json(outcome.as_json())
     if not outcome.ok:
         sys.exit(1)
+
+
+@contextmanager
+def _here(lab_name: str, scenario: Scenario) -> Iterator[Lab]:
+    """The lab that is up, which nobody else may change meanwhile."""
+    from lab.engine import lock
+    from lab.engine.lab import Lab
+
+    with lock.changing(lab_name, f"scenario {scenario.name}"):
+        yield Lab.attach(lab_name)
 
 
 def _parameters(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def begin(log: EventLog, lab: Lab) -> None:
     """Record what the events of a lab that is up are about."""
     log.add(
         "run",
-        lab.plan.topology.title,
+        f"Lab '{lab.name}'",
         when=lab.clock.started,
         data={
             "scenario": None,

@@ -59,11 +59,12 @@ class Logbook:
 
     def __init__(self) -> None:
         self._message_ids: dict[tuple[str, str], str] = {}
+        self._activity = maillog.Activity()
         self._coming_in: dict[tuple[str, str], str] = {}  # node and process -> queue ID
 
     def read(self, line: LogLine) -> Iterator[Observation]:
         """The line itself, and what it means."""
-        attempt = maillog.attempt(line)
+        attempt = self._activity.attempt(line)
         change = None if attempt else maillog.queue_event(line)
         if change is not None and change.what == "message-id":
             self._message_ids[line.node, change.queue_id] = change.value
@@ -141,11 +142,12 @@ class Logbook:
             "expired": "has waited too long and is given up",
             "dsn": f"its sender is written to ({change.value})",
             "removed": "leaves the queue",
-            "rejected": f"is refused: {change.value}",
             "trouble": f"meets with trouble: {change.value}",
             "broken off": f"was not sent to its end: {change.value}",
         }.get(change.what, change.what)
-        said = f"{change.queue_id or 'what it is sent'} {words}"
+        said = f"{change.queue_id} {words}"
+        if change.what == "rejected":
+            said = _refusal(change)
         more = data | {"what": change.what, "value": change.value}
         return Observation("queue_change", said, line.time, line.node, more, refs)
 
@@ -182,3 +184,12 @@ class Logbook:
                 kind: Kind = "session"
                 yield Observation(kind, summary, line.time, line.node, more)
                 return
+
+
+def _refusal(change: QueueEvent) -> str:
+    """What was refused, and why: a recipient (the message may go to others), or all of it."""
+    command, _, why = change.value.partition(" from ")
+    reason = why.partition("]: ")[2].partition("; from=<")[0]
+    recipient = re.search(r" to=<([^>]*)>", why)
+    what = f"<{recipient[1]}>" if recipient and command == "RCPT" else change.queue_id or command
+    return f"{what} is refused: {reason or change.value}"

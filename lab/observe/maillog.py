@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -51,11 +51,22 @@ class Attempt:
     reason: str
     delays: tuple[float, ...]
     """Seconds before the queue manager, in it, connecting, and transmitting (postconf(5))."""
+    taken_up: float | None = None
+    """When the queue manager had taken the message up (epoch seconds), if that is known."""
 
     @property
     def began(self) -> float:
-        """When the attempt began (epoch seconds): its end less the time it took."""
-        return self.line.time - sum(self.delays[2:])
+        """When the attempt began (epoch seconds): its end less the time it took.
+
+        Postfix gives that in two digits; never before the message was taken up, and exactly then
+        if the digits allow it.
+        """
+        took = sum(self.delays[2:])
+        began = self.line.time - took
+        if self.taken_up is None:
+            return began
+        close = abs(began - self.taken_up) <= _DELAY_SECONDS + _DELAY_SHARE * took
+        return self.taken_up if close else max(began, self.taken_up)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class QueueEvent:
     value: str
 
 
+_DELAY_SECONDS, _DELAY_SHARE = 0.05, 0.06  # how far Postfix's two digits may be off
 QUEUED_AS = re.compile(r"\bqueued as (\w+)")  # how Postfix says that it has taken a message
 _SYSLOG = re.compile(
     r"^\w{3} [ \d]\d [\d:]{8} \S+ postfix/(?P<program>[\w/]+)\[\d+\]: (?P<text>.*)$"
@@ -208,8 +220,25 @@ def queue_event(line: LogLine) -> QueueEvent | None:
 
 def attempts(lines: Iterable[LogLine], queue_id: str | None = None) -> list[Attempt]:
     """The delivery attempts in `lines`, in order; only those of `queue_id` if given."""
-    found = (attempt(line) for line in lines)
+    book = Activity()
+    found = (book.attempt(line) for line in lines)
     return [one for one in found if one and queue_id in (None, one.queue_id)]
+
+
+class Activity:
+    """Remembers, line by line, when each message was last taken up to be passed on."""
+
+    def __init__(self) -> None:
+        self._taken_up: dict[tuple[str, str], float] = {}
+
+    def attempt(self, line: LogLine) -> Attempt | None:
+        """The delivery attempt that `line` reports, if it does, and when it was begun."""
+        found = attempt(line)
+        if found:
+            return replace(found, taken_up=self._taken_up.get((line.node, found.queue_id)))
+        if (event := queue_event(line)) and event.what == "queued":
+            self._taken_up[line.node, event.queue_id] = line.time
+        return None
 
 
 def queue_events(

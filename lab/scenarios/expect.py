@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from lab.scenarios.stage import Stage
 
 
+_LOG_SECONDS = 0.1  # by which a line of a log may have its moment later than a packet
+
+
 class MessageExpectation:
     """See Stage.expect."""
 
@@ -86,8 +89,9 @@ class MessageExpectation:
             return
         self._stage.check(
             "retry",
-            f"an attempt every {format_duration(retry)} (or up to "
-            f"{format_duration(late * lab.clock.scale)} later, which is {late}s of real time)",
+            f"an attempt every {format_duration(retry)}; Postfix counting whole seconds, at this "
+            f"time scale up to {format_duration(early * lab.clock.scale)} sooner or "
+            f"{format_duration(late * lab.clock.scale)} later",
             ", ".join(format_duration(round(interval)) for interval in intervals),
             all(-early <= lab.clock.real(interval - retry) <= late for interval in intervals),
             [logged(attempt.line) for attempt in attempts],
@@ -106,13 +110,18 @@ class MessageExpectation:
         off, and deliver it when that has come back.
         """
         stage, message = self._stage, self._message
+        calls = self._calls(after=attempts[0].began - 1)
         vain: list[Connection] = []
         answered: list[Connection] = []
-        for call in self._calls(after=attempts[0].began - 1):
-            stream = call.dialogue.stream
-            ended = [one.line.time for one in attempts if stream.opened.time <= one.line.time]
-            if ended:
-                late = stream.accepted is None or stream.accepted.time > ended[0]
+        for attempt in attempts:
+            of_it = [
+                call
+                for call in calls
+                if attempt.began - _LOG_SECONDS <= call.dialogue.opened.time <= attempt.line.time
+            ]
+            for call in of_it[:1]:  # others may be about other messages
+                accepted = call.dialogue.stream.accepted
+                late = accepted is None or accepted.time > attempt.line.time
                 (vain if late else answered).append(call)
         stage.check(
             "unanswered",

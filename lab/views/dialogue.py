@@ -48,7 +48,9 @@ class Printer:
         news = happenings(dialogue.stream)[told:] if turn is None else []
         begins = dialogue not in self._happened
         if begins or ((turn or news) and dialogue is not self._last):
-            self._title(dialogue, "calls" if begins else "goes on", good=True)
+            midstream = dialogue.stream.transport == "tcp" and dialogue.stream.midstream
+            joined = "is under way" if midstream else "calls"
+            self._title(dialogue, joined if begins else "goes on", good=True)
         self._happened[dialogue] = told + len(news)
         if turn:
             self._turn(dialogue, turn, live=True)

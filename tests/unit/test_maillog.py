@@ -248,3 +248,36 @@ def test_reading_and_following_find_the_same_lines(texts: list[bytes], data: st.
         followed = list(maillog.Follower(lab, "mail", after))
     assert [one.text for one in found] == [text.decode(errors="replace") for text in texts]
     assert followed == found[after:]
+
+
+def taken_up(at: float, ended: float, delays: str) -> float:
+    """When the attempt began that was logged at `ended`, of a message taken up `at`."""
+    texts = [
+        (at, "postfix/qmgr[9]: 65BE618487F: from=<a@x>, size=1, nrcpt=1 (queue active)"),
+        (
+            ended,
+            "postfix/smtp[34]: 65BE618487F: to=<b@y>, relay=none, delay=9, "
+            f"delays={delays}, dsn=4.4.1, status=deferred (no answer)",
+        ),
+    ]
+    lines = [
+        LogLine("mail", number, time, f"Nov 23 14:47:26 mail {text}")
+        for number, (time, text) in enumerate(texts, 1)
+    ]
+    (found,) = maillog.attempts(lines)
+    return found.began
+
+
+@pytest.mark.parametrize(
+    ("at", "ended", "delays", "began"),
+    [
+        (100.0, 101.02, "5/0/1/0", 100.0),  # what Postfix rounded off
+        (100.0, 100.02, "5/0/0.06/0", 100.0),  # it can't have begun before
+        (100.0, 108.0, "5/7/1/0", 107.0),  # it had to wait for its turn
+        (100.0, 100.0, "5/0/0/0", 100.0),
+    ],
+)
+def test_an_attempt_begins_when_its_message_is_taken_up(
+    at: float, ended: float, delays: str, began: float
+) -> None:
+    assert taken_up(at, ended, delays) == pytest.approx(began)
