@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import is_whole, run_lab, until
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from lab import scenarios
 from lab.engine import containers
+from lab.engine.lab import Lab
 from lab.events import DATA, read
 from lab.observe.packets import ACK, SYN, Tcp, decode
 from lab.observe.pcap import Frame, read_frames
@@ -303,3 +306,21 @@ def test_a_story_that_goes_wrong_says_so_and_leaves_no_lab(
     assert healed == [True, False], "the cable is back whatever happened"
     [begun] = [event["data"] for event in run.events("run")]
     assert containers.find(begun["lab"]) == []
+
+
+def test_a_lab_in_which_a_story_is_played_is_left_alone(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "story.py").write_text(STORY.format(act='stage.wait("100h")'))
+    (tmp_path / "story.yaml").write_text("title: A story\nsummary: Short.\n")
+    argv = [sys.executable, "-m", "lab", "--lab", lab.name, "scenario", "run", "./story.py"]
+    with subprocess.Popen(
+        [*argv, "--here"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as story:
+        pulled = '"fault": "cable-pulled receiver-pc"'
+        written = tmp_path / "runs"
+        until("it is played", lambda: any(pulled in f.read_text() for f in written.glob("*/e*")))
+        refused = run_lab(lab.name, "up")
+        assert refused.returncode == 3 and "scenario story" in refused.stderr
+        story.send_signal(signal.SIGINT)
+        story.wait(20)
+    assert story.returncode == 130
+    assert is_whole(lab), "the cable is back"
