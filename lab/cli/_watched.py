@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.2  # between two looks for a run that begins
 _ASK_SECONDS = 1.0  # between two questions to the engine
+_DOWN_SECONDS = 15.0  # which a lab takes to go down, at most
 _RECENT = 8  # runs, the newest, among which one in progress is looked for
 
 
@@ -186,22 +187,37 @@ class Feed:
 
         with ExitStack() as stack:
             try:
-                stack.enter_context(recorded(lab, hear))
+                recorder = stack.enter_context(recorded(lab, hear))
             except LabError as error:  # it is only just coming up, or going down
                 self._say(Waits(f"waiting for lab '{lab.name}': {error.what}"))
                 return False
-            self._until_over()
+            try:
+                self._until_over(recorder)
+            except LabError:
+                if not self._goes_down():
+                    raise
         self._say(Over())
         return True
 
-    def _until_over(self) -> None:
+    def _until_over(self, recorder: Recorder) -> None:
         from lab.engine import containers
 
         asked = time.monotonic()
         while not self._ending.wait(_LOOK_SECONDS):
             if writing() is not None:
                 return
+            recorder.check()
             if time.monotonic() - asked > _ASK_SECONDS:
                 asked = time.monotonic()
                 if not containers.find(self._lab_name):
                     return
+
+    def _goes_down(self) -> bool:
+        """Whether a lab that can't be heard any more is being taken down: soon nothing is left."""
+        from lab.engine import containers
+
+        until = time.monotonic() + _DOWN_SECONDS
+        while containers.find(self._lab_name):
+            if time.monotonic() > until or self._ending.wait(_LOOK_SECONDS):
+                return False
+        return True

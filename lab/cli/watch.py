@@ -64,11 +64,14 @@ def command(lab_name: str, run: str | None, level: str, words: str, speed: float
     """
     from typing import cast
 
+    from lab.errors import UsageError
     from lab.views.ladder.model import Level, View
 
     view = View(cast("Level", level), tuple(words.split()))
     if sys.stdout.isatty() and sys.stdin.isatty():
         _on_screen(run, lab_name, view, speed)
+    elif speed is not None:
+        raise UsageError("only a screen can play a run", hint="leave --speed out: all is printed")
     else:
         _printed(run, lab_name, view)
 

@@ -8,11 +8,14 @@ import codecs
 import os
 import re
 import select
+import signal
 import sys
 import termios
+import time
 import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -38,6 +41,8 @@ _KEYS = {
 }
 # An escape sequence, or a letter; terminals say arrows in two ways (SS3 and CSI).
 _KEY = re.compile(r"\x1bO[A-DHF]|\x1b\[[0-9;?]*[@-~]|[\s\S]")
+_BEGUN = re.compile(r"\x1b(?:O|\[[0-9;?]*)?\Z")
+_PATIENCE_SECONDS = 0.05  # for the rest of an escape sequence; without it, it was the Escape key
 
 
 class Screen:
@@ -45,7 +50,8 @@ class Screen:
 
     def __init__(self) -> None:
         self._in, self._out = sys.stdin.fileno(), sys.stdout.fileno()
-        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        self._keyboard = Keyboard()
+        self._before: list[Any] | None = None
         self._ears, self._bell = os.pipe()
         os.set_blocking(self._bell, False)
         self._shown: list[str] = []
@@ -56,19 +62,48 @@ class Screen:
     @contextmanager
     def opened(self) -> Iterator[Screen]:
         """Take the terminal, and give it back as it was."""
-        before = termios.tcgetattr(self._in)
+        handlers = {
+            signal.SIGTSTP: signal.signal(signal.SIGTSTP, self._stop),
+            signal.SIGCONT: signal.signal(signal.SIGCONT, lambda *_: self._take()),
+        }
         try:
-            tty.setcbreak(self._in, termios.TCSADRAIN)
-            self._write(_OPEN)
+            self._take()
             yield self
         finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
             try:
-                self._write(_CLOSE)
+                self._give_back()
             finally:
-                termios.tcsetattr(self._in, termios.TCSADRAIN, before)
                 os.close(self._ears)
                 bell, self._bell = self._bell, -1
                 os.close(bell)
+
+    def _take(self) -> None:
+        """Have the terminal to oneself; as it is now, it will be given back."""
+        opened = self._before is not None
+        self._before = self._before or termios.tcgetattr(self._in)
+        tty.setcbreak(self._in, termios.TCSADRAIN)
+        if not opened:
+            self._write(_OPEN)
+        self._size = (0, 0)  # whatever is on it now, everything is drawn anew
+
+    def _give_back(self) -> None:
+        if self._before is None:
+            return
+        try:
+            self._write(_CLOSE)
+        finally:
+            termios.tcsetattr(self._in, termios.TCSADRAIN, self._before)
+            self._before = None
+
+    def _stop(self, *_: object) -> None:
+        """Ctrl-Z: the shell gets its terminal as it was; when it lets us go on, all is drawn."""
+        self._give_back()
+        mine = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)  # stops here, unless there is no shell to go on from
+        signal.signal(signal.SIGTSTP, mine)
+        self._take()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -88,15 +123,16 @@ class Screen:
 
     def wait(self, seconds: float) -> list[str]:
         """The keys pressed within that time; fewer or none if it is woken."""
+        seconds = min(seconds, self._keyboard.patience(time.monotonic()))
         ready, _, _ = select.select([self._in, self._ears], [], [], max(0.0, seconds))
         if self._ears in ready:
             os.read(self._ears, 4096)
         if self._in not in ready:
-            return []
+            return self._keyboard.typed(b"", time.monotonic())
         typed = os.read(self._in, 1024)
         if not typed:
             self.hung_up = True
-        return list(keys(self._decoder.decode(typed)))
+        return self._keyboard.typed(typed, time.monotonic())
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Show `lines`, writing only those that are new."""
@@ -125,6 +161,31 @@ class Screen:
         data = text.encode("utf-8", "replace")
         while data:
             data = data[os.write(self._out, data) :]
+
+
+class Keyboard:
+    """What is typed, as names of keys. An escape sequence may come in parts."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        self._begun = ""
+        self._until = 0.0
+
+    def patience(self, now: float) -> float:
+        """For how many seconds more the rest of what has begun may come."""
+        return max(0.0, self._until - now) if self._begun else float("inf")
+
+    def typed(self, octets: bytes, now: float) -> list[str]:
+        """The keys that are known, now that `octets` have come at `now` (seconds, of any clock)."""
+        text = self._begun + self._decoder.decode(octets)
+        begun = _BEGUN.search(text)
+        if begun is None or (text == self._begun and now >= self._until):
+            self._begun = ""
+            return list(keys(text))
+        if text != self._begun:
+            self._until = now + _PATIENCE_SECONDS
+        self._begun = begun[0]
+        return list(keys(text[: begun.start()]))
 
 
 def keys(typed: str) -> Iterator[str]:

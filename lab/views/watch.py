@@ -96,7 +96,7 @@ class Watch:
     @property
     def layout(self) -> Layout | None:
         """The ladder as it is now, however much of it is shown."""
-        if self._ladder is not None and (self._stale or self._layout is None):
+        if self._ladder is not None and (self._stale or self._overdue()):
             marked = self._marked()
             self._layout = self._ladder.layout(self.view, self._clock() if self._live else None)
             self._stale = False
@@ -105,6 +105,13 @@ class Watch:
             if marked is not None:
                 self._selected = self._row_of(marked)
         return self._layout
+
+    def _overdue(self) -> bool:
+        """Whether the layout there is says that something is on its way that was given up since."""
+        if self._layout is None:
+            return True
+        settles = self._layout.settles
+        return self._live and settles is not None and self._clock() >= settles
 
     @property
     def paused(self) -> bool:

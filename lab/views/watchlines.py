@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from lab.units import format_clock
+from lab.units import format_clock, wall_clock
 from lab.views.ladder.grid import cut, width_of
 from lab.views.ladder.model import Item, Layout
 
@@ -32,9 +31,8 @@ def title(
     """What is watched, the clocks (lab seconds; epoch seconds), and the state in its style."""
     right = Text()
     if clocks is not None:
-        wall = time.strftime("%H:%M:%S", time.localtime(clocks[1]))
         right.append(f"lab time {format_clock(clocks[0])}", "bold dark_cyan")
-        right.append(f"  real {wall}  ", "dim")
+        right.append(f"  real {wall_clock(clocks[1])}  ", "dim")
     right.append(f" {state[0]} ", state[1])
     left = cut(f" {name}", max(0, width - width_of(right.plain) - 2))
     line = Text(left, style="bold", no_wrap=True)
@@ -48,10 +46,10 @@ def status(layout: Layout, row: int, words: Sequence[str], notice: str, width: i
     """What waits in queues at `row`, which outages are on, what is looked at."""
     parts = [f"row {row + 1}/{len(layout.items)}", layout.level]
     parts += [f"only {' '.join(words)}"] if words else []
-    for box in layout.boxes:
-        if box.first <= row and (box.last is None or row < box.last) and (n := box.count(row)):
+    for box in layout.boxes_at(row):
+        if row != box.last and (n := box.count(row)):
             parts.append(f"⧗ {box.host}: {n} in the queue")
-    parts += [f"✗ {band.title}" for band in layout.bands if band.covers(row) and row != band.last]
+    parts += [f"✗ {band.title}" for band in layout.bands_at(row) if row != band.last]
     parts += [notice] if notice else []
     shown = cut(f" {' · '.join(parts)}", width)
     return Text(shown + " " * (width - width_of(shown)), style="reverse", no_wrap=True)
@@ -62,11 +60,11 @@ def evidence(item: Item, logs: Mapping[tuple[str, int], str], width: int) -> lis
     places = [f"{item.file}, frame {item.frame}"] if item.file else []
     places += [f"log {item.log[0]}:{item.log[1]}"] if item.log else []
     places += [f"event {', '.join(map(str, item.seqs[:6]))}"] if item.seqs else []
-    wall = time.strftime("%H:%M:%S", time.localtime(item.time))
     where = " · ".join(places) or "made of the rows around it"
     text = logs.get(item.log, "") if item.log else ""
+    moment = f"{format_clock(item.lab_time)} ({wall_clock(item.time)})"
     return [
-        Text(cut(f" {format_clock(item.lab_time)} ({wall})  {where}", width), style="bold"),
+        Text(cut(f" {moment}  {where}", width), style="bold"),
         Text(cut(f" {text or ' '.join(item.text.split())}", width)),
     ]
 

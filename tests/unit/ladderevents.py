@@ -168,7 +168,10 @@ class Scene:
             self._wire(at + 0.001, "dns", records[0], ends, "server", data | told, only)
 
     def message(self, at: float, ends: tuple[str, str, int], number: int, **more: Any) -> float:
-        """A transaction from MAIL to the last reply; returns when it is over."""
+        """A transaction from MAIL to the last reply; returns when it is over.
+
+        `steps`: only so many of it. `only(step)`: the one network that tells of a step, or None.
+        """
         with_number = {"number": more.get("connection", 1)}
         ids = {"message_id": f"<{number}@pc>", "queue_id": f"A{number:04}"}
         said = (
@@ -180,8 +183,9 @@ class Scene:
             ("server", "354 End data", {}),
             ("client", f"(message {number})", {"what": "content", "size": 400 + number, **ids}),
             ("server", f"250 2.0.0 Ok: queued as A{number:04}", ids),
-        )
+        )[: more.get("steps")]
         for step, (side, text, extra) in enumerate(said):
+            extra = extra | {"only": more["only"](step)} if "only" in more else extra
             self.says(at + step * 0.001, side, text, ends, **with_number, **extra)
         return at + len(said) * 0.001
 

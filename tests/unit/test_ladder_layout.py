@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ladderevents import DNS, FAR, MAIL, PC, Scene, ladder_of, real
+from ladderevents import DNS, FAR, MAIL, NETWORKS, PC, STARTED, Scene, ladder_of, real
 
-from lab.events import Event, Refs
+from lab.events import Event, Refs, in_order
 from lab.views.ladder.columns import columns
+from lab.views.ladder.layout import Ladder
 from lab.views.ladder.model import LEVELS, Item, Layout, View
 from lab.views.ladder.svg import svg
 from lab.views.ladder.terminal import Terminal
@@ -78,8 +79,6 @@ def test_what_crosses_the_router_is_drawn_once_with_both_sightings(scene: Scene)
 def test_the_order_in_which_captures_tell_does_not_matter(receiver_down: list[Event]) -> None:
     in_time = ladder_of(receiver_down).layout()
     run = receiver_down[0]
-    from lab.views.ladder.layout import Ladder
-
     as_noticed = Ladder.of(run, receiver_down, ended=True).layout()
     assert labels(as_noticed) == labels(in_time)
     assert [item.fate for item in as_noticed.items] == [item.fate for item in in_time.items]
@@ -194,6 +193,83 @@ def test_icmp_comes_from_the_router_which_then_has_a_column(scene: Scene) -> Non
     icmp = only(layout, "icmp")
     assert (icmp.source, icmp.target, icmp.label) == ("internet", MAIL, "ICMP: host unreachable")
     assert "internet" in [host.name for host in layout.hosts]
+
+
+# What a capture lacks --------------------------------------------------------------------------
+
+
+def opened(scene: Scene) -> None:
+    scene.happens(1, "syn", RELAY)
+    scene.happens(1.001, "accepted", RELAY)
+    scene.says(1.002, "server", "220 hello", RELAY, what="greeting")
+    scene.says(1.003, "client", "EHLO me", RELAY)
+    scene.says(1.004, "server", "250 hello", RELAY)
+
+
+def read_last(scene: Scene, network: str) -> list[Event]:
+    """The events, as if that capture had been read when the others were at their end."""
+    return sorted(in_order(scene.events), key=lambda event: event.data.get("network") == network)
+
+
+@pytest.mark.parametrize("near", [True, False])
+@pytest.mark.parametrize("missing", range(8))
+def test_a_turn_that_one_network_lacks_shifts_none_of_those_after_it(
+    scene: Scene, missing: int, near: bool
+) -> None:
+    opened(scene)
+    whole, lacking = [NETWORKS[FAR], NETWORKS[MAIL]][:: 1 if near else -1]
+    at = scene.message(1.1, RELAY, 1, only=lambda step: whole if step == missing else None)
+    scene.message(at, RELAY, 2)
+    for events in (in_order(scene.events), read_last(scene, lacking), read_last(scene, whole)):
+        layout = Ladder.of(scene.events[0], events, ended=True).layout()
+        said = [item for item in layout.items if item.what in ("command", "reply", "content")]
+        seen = [len(item.seqs) for item in said if "hello" not in item.label]
+        assert seen == [2] + [2 if step != missing else 1 for step in range(8)] + [2] * 8
+        summaries = {event.seq: event.summary for event in events}
+        for item in said:
+            assert len({summaries[seq] for seq in item.seqs}) == 1
+            moments = [event.time for event in events if event.seq in item.seqs]
+            assert max(moments) - min(moments) < 1e-4
+
+
+def test_what_one_network_lacks_of_the_beginning_is_in_step_with_the_first_message(
+    scene: Scene,
+) -> None:
+    opened(scene)
+    at = 1.1
+    for number in (1, 2):
+        at = scene.message(at, RELAY, number, only=lambda step: NETWORKS[FAR])
+    for number in (3, 4):
+        at = scene.message(at, RELAY, number)
+    for events in (in_order(scene.events), read_last(scene, NETWORKS[MAIL])):
+        layout = Ladder.of(scene.events[0], events, ended=True).layout()
+        content = [item for item in layout.items if item.what == "content"]
+        assert [len(item.seqs) for item in content] == [1, 1, 2, 2]
+        assert [len(item.seqs) for item in layout.items[-8:]] == [2] * 8
+
+
+def test_what_a_capture_has_lost_is_nothing_that_was_said_elsewhere(scene: Scene) -> None:
+    opened(scene)
+    for network in ("sender-lan", "receiver-lan"):
+        scene.says(1.1, "client", "", RELAY, what="lost", size=100, only=network)
+    scene.says(1.2, "client", "NOOP", RELAY)
+    layout = scene.ladder().layout()
+    commands = [item for item in layout.items if item.what == "command"]
+    assert [len(item.seqs) for item in commands] == [2, 1, 1, 2]
+    assert commands[-1].fate == "arrives"
+
+
+def test_pings_in_quick_succession_are_told_apart(scene: Scene) -> None:
+    """Also when one network tells of all before the other does."""
+    words = "198.51.100.25 → 203.0.113.25 ICMP echo request"
+    common = {"protocol": "icmp", "src": "198.51.100.25", "dst": "203.0.113.25", "length": 84}
+    for at in (1.0, 1.1, 1.2):
+        for late, network in enumerate(("sender-lan", "receiver-lan")):
+            data = common | {"network": network}
+            scene.add(at + late * 1e-5, "packet", words, MAIL, data, Refs(file=network, frame=1))
+    for late in ("sender-lan", "receiver-lan"):
+        layout = Ladder.of(scene.events[0], read_last(scene, late), ended=True).layout()
+        assert [item.seqs for item in layout.items] == [(2, 3), (4, 5), (6, 7)]
 
 
 # Notes, queues, outages ------------------------------------------------------------------------
@@ -338,6 +414,40 @@ def test_whole_messages_are_one_arrow_each(receiver_down: list[Event]) -> None:
     assert len([item for item in layout.items if item.fate == "unanswered"]) == 3
 
 
+def test_a_message_under_way_has_neither_succeeded_nor_failed(scene: Scene) -> None:
+    opened(scene)
+    scene.message(1.1, RELAY, 1, steps=7)  # all but the last reply
+    messages = View("messages")
+    mail = only(scene.ladder(ended=False).layout(messages, now=STARTED + 60), "mail")
+    assert (mail.label, mail.mood, mail.fate) == ("message: under way", "plain", "pending")
+    mail = only(scene.ladder(ended=True).layout(messages), "mail")
+    assert (mail.label, mail.mood, mail.fate) == ("message: no reply", "bad", "arrives")
+    scene.happens(2, "over", RELAY)
+    mail = only(scene.ladder(ended=False).layout(messages), "mail")
+    assert (mail.label, mail.mood, mail.fate) == ("message: no reply", "bad", "arrives")
+
+
+def test_a_message_that_was_given_up_is_not_under_way(scene: Scene) -> None:
+    opened(scene)
+    scene.message(1.1, RELAY, 1, steps=1)
+    scene.says(1.2, "server", "550 no", RELAY)
+    messages = View("messages")
+    assert only(scene.ladder(ended=False).layout(messages), "mail").fate == "pending"
+    scene.says(1.3, "client", "RSET", RELAY)
+    mail = only(scene.ladder(ended=False).layout(messages), "mail")
+    assert (mail.label, mail.mood, mail.fate) == ("message: 550 no", "bad", "arrives")
+
+
+def test_a_layout_says_when_time_alone_will_have_changed_it(scene: Scene) -> None:
+    scene.happens(1, "syn", RELAY)
+    layout = scene.ladder(ended=False).layout()
+    assert only(layout, "call").fate == "pending"
+    assert layout.settles is not None
+    settled = scene.ladder(ended=False).layout(now=layout.settles)
+    assert only(settled, "call").fate == "unanswered"
+    assert settled.settles is None
+
+
 def test_a_mailbox_session_is_told_by_its_commands() -> None:
     layout = ladder_of(real("delivery")).layout(View("messages", ("imap",)))
     told = labels(layout, "mail")
@@ -403,8 +513,6 @@ def test_no_part_of_a_record_is_too_odd_to_be_drawn(data: st.DataObject) -> None
     kept = [events[0], *data.draw(st.lists(st.sampled_from(events[1:]), max_size=120))]
     level = data.draw(st.sampled_from(LEVELS))
     words = data.draw(st.sampled_from([(), ("smtp",), ("dns", "receiver-mail"), ("nobody",)]))
-    from lab.views.ladder.layout import Ladder
-
     ladder = Ladder.of(events[0], kept, ended=data.draw(st.booleans()))
     layout = ladder.layout(View(level, words, data.draw(st.booleans())))
     assert [item.time for item in layout.items] == sorted(item.time for item in layout.items)

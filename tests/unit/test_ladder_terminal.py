@@ -147,6 +147,31 @@ def test_lines_that_come_one_by_one_are_in_the_end_those_of_the_whole() -> None:
     assert missing == {line for line in whole if "(SYN) …" in line}
 
 
+def test_a_message_under_way_is_printed_once_when_it_is_known_what_became_of_it() -> None:
+    scene = Scene()
+    scene.happens(1, "syn", SUBMIT)
+    scene.happens(1.001, "accepted", SUBMIT)
+    scene.message(1.1, SUBMIT, 1, steps=7)
+    lines, messages = Lines(100), View("messages")
+    ladder = scene.ladder(ended=False)
+    assert not list(lines.new(ladder.layout(messages), ladder.now + 60))
+    scene.says(1.2, "server", "250 2.0.0 Ok: queued as A0001", SUBMIT)
+    (*_, row) = lines.new(scene.ladder(ended=False).layout(messages), ladder.now + 60)
+    assert "250, queued as A0001" in row
+    assert not list(lines.new(scene.ladder().layout(messages), None))
+
+
+def test_a_row_whose_words_grow_is_printed_once() -> None:
+    scene = Scene()
+    scene.says(1, "server", "* 1 EXISTS", (PC, MAIL, 143), what="untagged")
+    lines = Lines(100)
+    assert len(list(lines.new(scene.ladder(ended=False).layout(), None))) == 3  # with two of heads
+    scene.says(1.1, "server", "* 0 RECENT", (PC, MAIL, 143), what="untagged")
+    layout = scene.ladder(ended=False).layout()
+    assert layout.items[0].label == "* 1 EXISTS (+1 line)"
+    assert not list(lines.new(layout, None))
+
+
 def test_a_row_is_printed_once() -> None:
     layout = ladder_of(real("delivery")).layout()
     lines = Lines(100)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from ladderevents import FAR, MAIL, STARTED, Scene, real
 
 from lab.events import Event
-from lab.views.ladder.model import View
-from lab.views.screen import keys
+from lab.views.ladder.layout import Ladder
+from lab.views.ladder.model import Layout, View
+from lab.views.screen import Keyboard, keys
 from lab.views.watch import Watch
 from lab.views.watchlines import HELP
 
@@ -121,6 +123,43 @@ def test_a_live_picture_says_how_long_nothing_has_happened() -> None:
     assert any("12m pass (12s of real time) · 1 message waits" in line for line in seen(watch))
     watch.key("up")  # who looks at a row is not disturbed
     assert not any("12m pass" in line for line in seen(watch))
+
+
+def test_time_alone_settles_what_became_of_a_call() -> None:
+    scene = Scene()
+    scene.happens(1, "syn", (MAIL, FAR, 25))
+    now = [STARTED + 1.01]
+    watch = Watch(clock=lambda: now[0])
+    watch.begin(scene.events[0], "a-run", live=True)
+    watch.add(scene.events[1:])
+
+    def fate() -> str:
+        layout = watch.layout
+        assert layout is not None
+        return layout.items[0].fate
+
+    assert fate() == "pending"
+    now[0] += 0.3
+    assert fate() == "pending"
+    now[0] += 0.3
+    assert fate() == "unanswered"
+
+
+def test_a_layout_is_made_only_when_something_can_have_changed(
+    monkeypatch: pytest.MonkeyPatch, events: list[Event]
+) -> None:
+    made: list[Layout] = []
+    layout = Ladder.layout
+
+    def counted(*arguments: Any) -> Layout:
+        made.append(layout(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(Ladder, "layout", counted)
+    watch = watching(events[:150], over=False)
+    for _ in range(20):
+        seen(watch)
+    assert len(made) == 1
 
 
 def test_looking_around(events: list[Event]) -> None:
@@ -240,6 +279,32 @@ def test_a_new_run_takes_the_screen(events: list[Event]) -> None:
     watch.begin(scene.events[0], "another", live=True)
     assert "A small story" in seen(watch)[0]
     assert "nothing has happened yet" in "\n".join(seen(watch))
+
+
+def test_a_key_that_comes_in_two_parts_is_one_key() -> None:
+    for parts in (("\x1b", "[A"), ("n\x1b[", "A"), ("\x1bO", "A"), ("\x1b[1", "~")):
+        keyboard = Keyboard()
+        pressed = keyboard.typed(parts[0].encode(), 1.00)
+        assert keyboard.patience(1.00) == pytest.approx(0.05)
+        pressed += keyboard.typed(b"", 1.03)  # woken by something else
+        pressed += keyboard.typed(parts[1].encode(), 1.04)
+        assert pressed[-1] in ("up", "home")
+        assert pressed[:-1] == (["n"] if "n" in parts[0] else [])
+        assert keyboard.patience(1.04) == float("inf")
+
+
+def test_escape_is_a_key_if_nothing_follows() -> None:
+    keyboard = Keyboard()
+    assert keyboard.typed(b"\x1b", 1.00) == []
+    assert keyboard.typed(b"", 1.04) == []
+    assert keyboard.typed(b"", 1.051) == ["escape"]
+    assert keyboard.typed(b"[", 1.06) == ["["]
+
+
+def test_half_a_letter_waits_for_the_other() -> None:
+    keyboard = Keyboard()
+    first, second = "한".encode()[:1], "한".encode()[1:]
+    assert keyboard.typed(first, 1.0) + keyboard.typed(second, 9.0) == ["한"]
 
 
 def test_keys_are_read_as_terminals_send_them() -> None:

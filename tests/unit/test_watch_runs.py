@@ -29,6 +29,7 @@ from lab.units import LabClock
 
 WIDTH, HEIGHT = 100, 30
 PATIENCE = 8.0  # seconds, for what takes a fraction of one
+CLOSED = "\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1049l"  # the last that is written to a terminal
 
 
 # What there is to watch ------------------------------------------------------------------------
@@ -155,9 +156,9 @@ def test_the_run_in_progress_is_the_newest_that_is_being_written(
 
 
 class Seat:
-    """`lab watch` in a pseudo-terminal, and who sits there."""
+    """`lab watch` in a pseudo-terminal, and who sits there; `alone`: without a shell's session."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, alone: bool = False) -> None:
         self.keyboard, self.terminal = pty.openpty()
         termios.tcsetwinsize(self.terminal, (HEIGHT, WIDTH))
         self.before = termios.tcgetattr(self.terminal)
@@ -170,7 +171,8 @@ class Seat:
             stdout=self.terminal,
             stderr=subprocess.PIPE,
             env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
-            start_new_session=True,
+            start_new_session=alone,
+            process_group=None if alone else 0,
         )
         self.output = ""
 
@@ -188,6 +190,11 @@ class Seat:
                 self.output += os.read(self.keyboard, 65536).decode(errors="replace")
         return plain(self.output)
 
+    def reads(self) -> None:
+        """All that was written so far."""
+        while select.select([self.keyboard], [], [], 0)[0]:
+            self.output += os.read(self.keyboard, 65536).decode(errors="replace")
+
     def leaves(self) -> int:
         """The exit status; the terminal is as it was before."""
         deadline = time.monotonic() + PATIENCE
@@ -195,9 +202,8 @@ class Seat:
             assert time.monotonic() < deadline, "it does not end"
             if select.select([self.keyboard], [], [], 0.05)[0]:
                 self.output += os.read(self.keyboard, 65536).decode(errors="replace")
-        while select.select([self.keyboard], [], [], 0)[0]:
-            self.output += os.read(self.keyboard, 65536).decode(errors="replace")
-        assert self.output.endswith("\x1b[?7h\x1b[?25h\x1b[0m\x1b[?1049l")
+        self.reads()
+        assert self.output.endswith(CLOSED)
         assert termios.tcgetattr(self.terminal) == self.before
         return self.process.wait()
 
@@ -219,8 +225,8 @@ def sits(here: Path) -> Iterator[Callable[..., Seat]]:
     """Somebody sits down at a terminal."""
     seats: list[Seat] = []
 
-    def sit(*arguments: str) -> Seat:
-        seats.append(Seat(here, *arguments))
+    def sit(*arguments: str, alone: bool = False) -> Seat:
+        seats.append(Seat(here, *arguments, alone=alone))
         return seats[-1]
 
     yield sit
@@ -252,6 +258,39 @@ def test_a_kill_leaves_the_terminal_as_it_was(sits: Callable[..., Seat]) -> None
     seat = sits("20261124-065513-receiver-down")
     seat.sees(r"row 1/97")
     seat.process.send_signal(signal.SIGTERM)
+    assert seat.leaves() == 0
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(sits: Callable[..., Seat]) -> None:
+    seat = sits("20261124-065513-receiver-down")
+    seat.sees(r"row 1/97")
+    during = termios.tcgetattr(seat.terminal)
+    assert during != seat.before
+    seat.process.send_signal(signal.SIGTSTP)
+    _, status = os.waitpid(seat.process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    assert termios.tcgetattr(seat.terminal) == seat.before
+    seat.reads()
+    assert seat.output.endswith(CLOSED)
+    seat.output = ""
+    seat.process.send_signal(signal.SIGCONT)
+    seat.sees(r"lab time[\s\S]*row 1/97")  # all of it, as it was
+    assert seat.output.startswith("\x1b[?1049h")
+    assert termios.tcgetattr(seat.terminal) == during
+    seat.press("n")
+    seat.sees(r"row 2/97")
+    seat.press("q")
+    assert seat.leaves() == 0
+
+
+def test_without_a_shell_to_go_on_from_ctrl_z_does_not_end_it(sits: Callable[..., Seat]) -> None:
+    """The kernel does not stop whom nobody could let go on."""
+    seat = sits("20261124-065513-receiver-down", alone=True)
+    seat.sees(r"row 1/97")
+    seat.output = ""
+    seat.process.send_signal(signal.SIGTSTP)
+    seat.sees(r"lab time[\s\S]*row 1/97")
+    seat.press("q")
     assert seat.leaves() == 0
 
 
@@ -319,6 +358,40 @@ def test_into_a_pipe_the_lines_are_printed(here: Path) -> None:
     assert lines[0].split()[-2:] == ["receiver-mail", "✗"]
     assert "“Lunch?”: 250, queued as 8F8EB18C068" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_only_a_screen_can_play(here: Path) -> None:
+    done = lab_watch(here, "20261124-065513-receiver-down", "--speed", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "lab: only a screen can play a run\n  → leave --speed out: all is printed\n"
+    )
+
+
+def test_into_a_pipe_a_call_in_vain_does_not_hold_up_what_follows(
+    here: Path, begins: Callable[[str], Writer]
+) -> None:
+    """Nothing more happens, and still it is told what became of the call."""
+    writer = begins("20261124-080000-now")
+    writer.scene.happens(1, "syn", (MAIL, FAR, 25), only="sender-lan")
+    writer.scene.changes(1.2, "queued", "A1")
+    writer.write()
+    with subprocess.Popen(
+        [sys.executable, "-m", "lab", "watch"],
+        cwd=here,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as process:
+        assert process.stdout is not None
+        watchdog = threading.Timer(PATIENCE * 3, process.kill)
+        watchdog.start()
+        lines = [process.stdout.readline() for _ in range(4)]
+        watchdog.cancel()
+        process.kill()
+    assert "calls port 25 (SYN)" in lines[2]
+    assert "in the queue: A1" in lines[3]
 
 
 def test_into_a_pipe_a_run_in_progress_is_followed_to_its_end(

@@ -7,7 +7,7 @@ One layout (lab.views.ladder.layout), two renderings: on a terminal (`terminal`)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lab.record import Record
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def ladder_svg(
     record: Record,
     link: Callable[[Item], str | None] | None = None,
-    level: str = "commands",
+    level: Level = "commands",
 ) -> str:
     """The ladder of a run as an SVG element, to stand in a page or by itself.
 
@@ -29,6 +29,5 @@ def ladder_svg(
     from lab.views.ladder.model import View
     from lab.views.ladder.svg import svg
 
-    run = next(event for event in record.events if event.kind == "run")
-    ladder = Ladder.of(run, record.events, ended=True)
-    return svg(ladder.layout(View(level=cast("Level", level))), link)
+    ladder = Ladder.of(record.run, record.events, ended=True)
+    return svg(ladder.layout(View(level)), link)

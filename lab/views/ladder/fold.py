@@ -8,9 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeAlias
 
-from lab.units import LabClock, format_duration
+from lab.units import LabClock, counted, format_duration
 from lab.views.ladder.marks import Mark, Sighting
-from lab.views.ladder.words import plural
 
 _IDLE_REAL = 0.3  # seconds in which nothing happens are a break, if that is
 _IDLE_LAB = 60.0  # so long in the lab,
@@ -109,13 +108,13 @@ def _stands_for(mark: Mark, alike: Key, count: int) -> Mark:
     connection = mark.connection
     match alike[0]:
         case "mail":
-            label = f"{plural(count, 'more message')} on this connection"
+            label = f"{counted(count, 'more message')} on this connection"
         case "connection" if connection is not None and connection.answered:
-            label = f"{plural(count, 'more connection')} like this"
+            label = f"{counted(count, 'more connection')} like this"
         case "connection":
-            label = f"{plural(count, 'more call')} without an answer"
+            label = f"{counted(count, 'more call')} without an answer"
         case "dns":
-            label = f"{plural(count, 'more time')} the same question"
+            label = f"{counted(count, 'more time')} the same question"
         case _:
             label = f"{count} more {_ALIKE.get(str(alike[2]), 'like this')}"
     return Mark(

@@ -18,8 +18,8 @@ from lab.views.ladder.boxes import bands, boxes
 from lab.views.ladder.columns import columns, networks
 from lab.views.ladder.levels import at_level, untagged_joined
 from lab.views.ladder.marks import Mark
-from lab.views.ladder.model import EVERYTHING, Fate, Item, Layout, View
-from lab.views.ladder.notes import Notes
+from lab.views.ladder.model import EVERYTHING, Fate, Item, Layout, Mood, View
+from lab.views.ladder.notes import Notes, Stay
 from lab.views.ladder.wire import Wire
 
 _EXPECTED = ("mail-server", "dns")
@@ -58,27 +58,24 @@ class Ladder:
     def layout(self, view: View = EVERYTHING, now: float | None = None) -> Layout:
         """All of it, as `view` wants it; `now` (epoch seconds) decides what is still on its way."""
         self.now = max(self.now, now or 0)
-        marks = at_level(self.wire, self.notes, view)
+        marks = at_level(self.wire, self.notes, view, ended=self.ended)
         hosts = columns(self.topology, self._taking_part())
         wanted = [mark for mark in marks if self._wanted(mark, view.words)]
         wanted.sort(key=lambda mark: (mark.time, mark.first.seq))
         items = self._items(untagged_joined(wanted))
         moments = [item.time for item in items]
-        messages = {
-            stay.queue_id
-            for stay in self.notes.stays.values()
-            if self._about(stay.queue_id, view.words)
-        }
         names = {host.name for host in hosts}
+        on_their_way = [one.time for one in items if one.fate == "pending" and one.what != "mail"]
         return Layout(
             self.title,
             hosts,
             tuple(items),
-            boxes([one for one in self.notes.stays.values() if one.queue_id in messages], moments),
+            boxes(self._stays(view.words), moments),
             bands(self.notes.outages, moments, names),
             view.level,
             self.ended,
             self.clock.scale,
+            min(on_their_way) + _GRACE_SECONDS if on_their_way else None,
         )
 
     # What is wanted -----------------------------------------------------------------------------
@@ -117,11 +114,19 @@ class Ladder:
                 found |= self.notes.identities({stay.queue_id})
         return found
 
-    def _about(self, queue_id: str, words: Sequence[str]) -> bool:
-        """Whether a message in a queue is meant: it is, where no word names another."""
+    def _stays(self, words: Sequence[str]) -> list[Stay]:
+        """The stays in queues of the messages that are meant: those that no word tells apart."""
+        known = " ".join([*self.notes.message_ids, *self.notes.queue_ids]).lower()
+        naming = [word.lower() for word in words if word.lower() in known]
+        return [
+            stay
+            for stay in self.notes.stays.values()
+            if not naming or self._is_named(stay.queue_id, naming)
+        ]
+
+    def _is_named(self, queue_id: str, words: Sequence[str]) -> bool:
         own = " ".join(self.notes.identities({queue_id})).lower()
-        others = " ".join([*self.notes.message_ids, *self.notes.queue_ids]).lower()
-        return all(word.lower() in own or word.lower() not in others for word in words)
+        return all(word in own for word in words)
 
     # Items --------------------------------------------------------------------------------------
 
@@ -151,12 +156,14 @@ class Ladder:
     def _belated(self, marks: Sequence[Mark]) -> dict[Mark, Mark]:
         """The arrivals, each with what arrives, where that is long after it was sent."""
         apart = self.wire.belated()
-        found = {arrival: sent for arrival, sent in apart.items() if arrival in set(marks)}
+        shown = set(marks)
+        found = {arrival: sent for arrival, sent in apart.items() if arrival in shown}
         for mark in marks:
-            if self.wire.crosses(mark) and mark not in found:
+            if not mark.in_time and self.wire.crosses(mark) and mark not in found:
                 seen = self.wire.arrived(mark)
                 if seen is not None and seen.time - mark.time > _LATE_SECONDS:
                     found[replace(mark, sightings=[seen])] = mark
+                mark.in_time = seen is not None and seen.time - mark.time <= _LATE_SECONDS
         return found
 
     def _late(self, item: Item, real: float, *, arrives: bool) -> Item:
@@ -172,11 +179,17 @@ class Ladder:
         )
 
     def _item(self, mark: Mark) -> Item:
-        first = mark.first
+        """The row of a mark: the one there was, if nothing about it has changed."""
         fate = self._fate(mark)
-        label = mark.label
-        if self._never_answered(mark):
-            label += ": no answer"
+        label = f"{mark.label}: no answer" if self._never_answered(mark) else mark.label
+        mood: Mood = "bad" if fate in ("lost", "unanswered") else mark.mood
+        now, was = (label, fate, mood, len(mark.sightings)), mark.item
+        if was is None or now != (was.label, was.fate, was.mood, len(was.seqs)):
+            mark.item = was = self._drawn(mark, label, fate, mood)
+        return was
+
+    def _drawn(self, mark: Mark, label: str, fate: Fate, mood: Mood) -> Item:
+        first = mark.first
         return Item(
             what=mark.what,
             time=first.time,
@@ -186,7 +199,7 @@ class Ladder:
             source=mark.source,
             target=mark.target,
             fate=fate,
-            mood="bad" if fate in ("lost", "unanswered") else mark.mood,
+            mood=mood,
             protocol=mark.protocol,
             connection=mark.connection.name if mark.connection else "",
             seqs=() if mark.what == "fold" else tuple(one.seq for one in mark.sightings),
@@ -209,8 +222,10 @@ class Ladder:
         """What became of an arrow."""
         if mark.target is None or mark.what == "fold":
             return "arrives"
+        if mark.what == "mail" and not mark.answered:
+            return "pending"  # however long it takes
         gone: Fate = "arrives"
-        if self.wire.crosses(mark) and self.wire.arrived(mark) is None:
+        if not mark.in_time and self.wire.crosses(mark) and self.wire.arrived(mark) is None:
             gone = "lost"
         elif not self._answered(mark):
             gone = "unanswered"

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lab.views.ladder.marks import Connection, Mail, Mark
+from lab.units import counted
+from lab.views.ladder.marks import Conversation, Mail, Mark
 from lab.views.ladder.model import View
 from lab.views.ladder.notes import Notes
 from lab.views.ladder.wire import Wire
-from lab.views.ladder.words import plural
 
-_MAIL = ("smtp", "lmtp")
 _SAID = ("command", "content")
-_TOLD_APART = ("MX", None)  # lookups that are a part of the story of a message
 
 
-def at_level(wire: Wire, notes: Notes, view: View) -> list[Mark]:
-    """The marks that a view has, in no particular order."""
+def at_level(wire: Wire, notes: Notes, view: View, *, ended: bool) -> list[Mark]:
+    """The marks that a view has, in no particular order; `ended`: no more can come."""
     told = notes.told if view.narration else []
     match view.level:
         case "packets":
             return [*_packets(wire), *notes.marks, *told]
         case "messages":
-            return [*_messages(wire, notes), *notes.marks, *told]
+            return [*_messages(wire, notes, ended=ended), *notes.marks, *told]
     return [*_without_second_fin(wire), *notes.marks, *told]
 
 
@@ -65,13 +63,13 @@ def _packets(wire: Wire) -> list[Mark]:
 # A whole message as one arrow -----------------------------------------------------------------
 
 
-def _messages(wire: Wire, notes: Notes) -> list[Mark]:
+def _messages(wire: Wire, notes: Notes, *, ended: bool) -> list[Mark]:
     found = []
     for connection in wire.connections.values():
         if connection.protocol == "dns":
             found += _lookup(connection)
         elif connection.mails:
-            found += [_mail(connection, mail, notes) for mail in connection.mails]
+            found += [_mail(connection, one, notes, ended=ended) for one in connection.mails]
         elif connection.said["client"] or connection.said["server"]:
             found.append(_session(connection))
         else:
@@ -80,18 +78,21 @@ def _messages(wire: Wire, notes: Notes) -> list[Mark]:
     return [*found, *(mark for mark in wire.marks if mark.what == "icmp")]
 
 
-def _lookup(connection: Connection) -> list[Mark]:
+def _lookup(connection: Conversation) -> list[Mark]:
     """Where the mail has to go, and what nobody answered."""
     questions, answers = connection.said["client"], connection.said["server"]
     telling = [mark for mark in questions if "MX " in mark.label or not mark.answered]
     return [*telling, *answers] if telling or any(one.mood == "bad" for one in answers) else []
 
 
-def _mail(connection: Connection, mail: Mail, notes: Notes) -> Mark:
+def _mail(connection: Conversation, mail: Mail, notes: Notes, *, ended: bool) -> Mark:
     subjects = notes.identities(mail.ids) & set(notes.subjects.values())
     name = f"“{min(subjects)}”" if subjects else "message"
     failed = [mark for mark in mail.marks if mark.what == "reply" and mark.mood == "bad"]
-    if mail.reply is not None:
+    waits = mail.under_way and not ended
+    if waits:
+        outcome = "under way"
+    elif mail.reply is not None:
         code, queued, which = mail.reply.label.partition("queued as")
         outcome = f"{code[:3]}, {queued}{which}" if queued else mail.reply.label
     else:
@@ -107,36 +108,35 @@ def _mail(connection: Connection, mail: Mail, notes: Notes) -> Mark:
         connection.client,
         connection.server,
         protocol=connection.protocol,
-        mood="bad" if bad and connection.over else "good",
+        mood="plain" if waits else "bad" if bad else "good",
         near=first.near,
         connection=connection,
         mail=mail,
-        answered=True,
+        answered=not waits,
         unit=("mail", connection.name, mail.number),
-        alike=("mail", connection.client, connection.server, not bad),
+        alike=("mail", connection.client, connection.server, waits, not bad),
     )
 
 
-def _session(connection: Connection) -> Mark:
+def _session(connection: Conversation) -> Mark:
     """A connection in which no message was handed over, told by its commands."""
-    said = [mark for mark in connection.said["client"] if mark.what in _SAID]
-    first = min(connection.marks, key=lambda mark: mark.time)
+    whole = sorted(connection.marks, key=lambda mark: (mark.time, mark.first.seq))
+    said = [mark for mark in whole if mark.what in _SAID]
     names = [_name(mark.label) for mark in said]
     failed = [mark for mark in connection.said["server"] if mark.mood == "bad"]
-    label = f"{connection.protocol.upper()}: {', '.join(dict.fromkeys(names)) or first.label}"
+    label = f"{connection.protocol.upper()}: {', '.join(dict.fromkeys(names)) or whole[0].label}"
     if failed:
         label += f": {failed[-1].label}"
-    whole = sorted(connection.marks, key=lambda mark: (mark.time, mark.first.seq))
     return Mark(
         "mail",
         label,
         "; ".join(mark.label for mark in whole),
-        first.sightings,
+        whole[0].sightings,
         connection.client,
         connection.server,
         protocol=connection.protocol,
         mood="bad" if failed else "plain",
-        near=first.near,
+        near=whole[0].near,
         connection=connection,
         answered=True,
     )
@@ -165,7 +165,7 @@ def untagged_joined(marks: Sequence[Mark]) -> list[Mark]:
             more += 1
             if more == 1:
                 last = found[-1] = replace(last, sightings=[*last.sightings])
-            last.label = f"{found[-1].text} (+{plural(more, 'line')})"
+            last.label = f"{found[-1].text} (+{counted(more, 'line')})"
             last.sightings.extend(mark.sightings)
             continue
         more = 0

@@ -39,4 +39,5 @@ def _closed(layout: Layout, row: int, until: float) -> bool:
 
 
 def _identity(item: Item) -> tuple[object, ...]:
-    return (item.what, item.source, item.target, item.seqs[:1] or round(item.time, 3), item.label)
+    """What stays of a row: its words may change."""
+    return (item.what, *(item.seqs[:1] or (round(item.time, 3), item.label)))

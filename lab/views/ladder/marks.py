@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lab.events import Event
-from lab.views.ladder.model import Mood, What
+from lab.views.ladder.model import Item, Mood, What
+from lab.views.ladder.said import Said
 
 
 class Sighting(NamedTuple):
@@ -35,7 +36,8 @@ class Mark:
 
     `unit` is what it is a part of (a lookup, a message in a queue), `alike` what others like that
     unit have in common with it, by which long runs of them are folded. `ids` are identities of
-    messages. `shape` is what repeated goings-on have in common.
+    messages. `shape` is what repeated goings-on have in common. `in_time` and `item` are kept from
+    one layout to the next: that it arrived soon after it was sent, and what it was drawn as.
     """
 
     what: What
@@ -47,7 +49,7 @@ class Mark:
     protocol: str = ""
     mood: Mood = "plain"
     near: frozenset[str] = frozenset()
-    connection: Connection | None = None
+    connection: Conversation | None = None
     mail: Mail | None = None
     answered: bool = False
     ids: set[str] = field(default_factory=set)
@@ -55,6 +57,8 @@ class Mark:
     alike: tuple[object, ...] = ()
     log: tuple[str, int] | None = None
     shape: str = ""
+    in_time: bool = field(default=False, init=False)
+    item: Item | None = field(default=None, init=False)
 
     @property
     def first(self) -> Sighting:
@@ -68,6 +72,7 @@ class Mark:
 
     def see(self, seen: Sighting) -> None:
         """It was seen there, too."""
+        self.in_time = False
         self.sightings.append(seen)
         self.sightings.sort(key=lambda one: (one.time, one.network not in self.near, one.seq))
 
@@ -81,17 +86,23 @@ class Mail:
     """A message's way through a connection: the marks from MAIL to the last reply."""
 
     number: int
-    sender: str
-    recipients: list[str] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     dotted: bool = True  # ended by a line with a dot (DATA), not counted in octets (BDAT)
     content: Mark | None = None
     reply: Mark | None = None
     ids: set[str] = field(default_factory=set)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether what becomes of it is still to be said, as far as the wires show."""
+        connection = self.marks[0].connection
+        if self.reply is not None or connection is None or connection.over:
+            return False
+        return self.content is not None or connection.mail is self
+
 
 @dataclass(eq=False, slots=True)
-class Connection:
+class Conversation:
     """What is known of a TCP connection, or of a question to the DNS and its answer."""
 
     name: str
@@ -100,8 +111,7 @@ class Connection:
     server: str
     calls: list[Mark] = field(default_factory=list)
     once: dict[tuple[str, str], Mark] = field(default_factory=dict)
-    said: dict[str, list[Mark]] = field(default_factory=lambda: defaultdict(list))
-    heard: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    said: dict[str, Said] = field(default_factory=lambda: defaultdict(Said))
     asked: dict[tuple[str, int], deque[Mark]] = field(default_factory=lambda: defaultdict(deque))
     mails: list[Mail] = field(default_factory=list)
     mail: Mail | None = None  # the one that is under way

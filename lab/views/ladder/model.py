@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lab.units import counted, format_duration
+
 Level: TypeAlias = Literal["messages", "commands", "packets"]
 LEVELS: tuple[Level, ...] = ("messages", "commands", "packets")
 
@@ -83,6 +85,11 @@ class Item:
         return self.fate in ("lost", "unanswered")
 
     @property
+    def dashed(self) -> bool:
+        """Whether its line is broken: it is no part of what is said, or still on its way."""
+        return self.what in ("question", "answer", "accept", "close") or self.fate == "pending"
+
+    @property
     def arrow(self) -> bool:
         """Whether it goes from one host to another."""
         return self.source is not None and self.target is not None and self.source != self.target
@@ -107,6 +114,10 @@ class Box:
     first: int
     last: int | None
     counts: tuple[tuple[int, int], ...]
+
+    def covers(self, row: int) -> bool:
+        """Whether there are messages at `row`."""
+        return self.first <= row and (self.last is None or row <= self.last)
 
     def count(self, row: int) -> int:
         """How many messages there are at `row`."""
@@ -137,7 +148,11 @@ class Band:
 
 @dataclass(frozen=True)
 class Layout:
-    """A ladder. `ended` says whether no more can come; `scale` is lab seconds in a real one."""
+    """A ladder. `ended` says whether no more can come; `scale` is lab seconds in a real one.
+
+    `settles` is when (epoch seconds) time alone will have changed it, where something is on its
+    way: it has arrived by then, or is lost.
+    """
 
     title: str
     hosts: tuple[Host, ...]
@@ -147,6 +162,22 @@ class Layout:
     level: Level
     ended: bool
     scale: float
+    settles: float | None = None
+
+    def boxes_at(self, row: int) -> list[Box]:
+        """The queues that are not empty at `row`."""
+        return [box for box in self.boxes if box.covers(row)]
+
+    def bands_at(self, row: int) -> list[Band]:
+        """The outages that are on at `row`."""
+        return [band for band in self.bands if band.covers(row)]
+
+    def pause(self, row: int, item: Item) -> str:
+        """What is said of a break at `row`: how long nothing happens, and who waits."""
+        real, lab = format_duration(item.real_seconds), format_duration(round(item.lab_seconds))
+        waiting = sum(box.count(row) for box in self.boxes_at(row))
+        who = f" · {counted(waiting, 'message')} wait{'s' if waiting == 1 else ''}"
+        return f"{lab} pass ({real} of real time)" + (who if waiting else "")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class Notes:
     """Takes the events of logs and actions as they come."""
 
     def __init__(self, clock: LabClock) -> None:
-        self.marks: list[Mark] = []
+        self.marks: dict[Mark, None] = {}  # in order; some are taken out again
         self.told: list[Mark] = []
         self.stays: dict[tuple[str, str], Stay] = {}
         self.outages: list[Outage] = []
@@ -73,21 +73,14 @@ class Notes:
         return ids | messages | queued | subjects
 
     def _note(self, event: Event, what: What, label: str, *alike: object) -> Mark:
-        ids = {event.refs.message_id, event.refs.queue_id} - {None}
-        mark = Mark(
-            what,
-            label,
-            event.summary,
-            [sighting(event)],
-            event.node,
-            ids={one for one in ids if one is not None},
-        )
+        seen = [sighting(event)]
+        mark = Mark(what, label, event.summary, seen, event.node, ids=event.refs.names)
         # What is about the same message is alike to what is about another.
         mark.unit = (alike, event.refs.queue_id or event.refs.message_id or event.seq)
         mark.alike = (what, event.node, *alike) if alike else ()
         if event.node and "line" in event.data:
             mark.log = (event.node, event.data["line"])
-        self.marks.append(mark)
+        self.marks[mark] = None
         return mark
 
     # People, outages ----------------------------------------------------------------------------
@@ -167,7 +160,7 @@ class Notes:
             mark.label = f"{last.label}, leaves the queue"
             mark.mood = "good"
             mark.sightings.append(last.first)
-            self.marks.remove(last)
+            self.marks.pop(last, None)
 
     def _attempt(self, event: Event) -> None:
         data, node, queue_id = event.data, event.node, event.refs.queue_id

@@ -6,14 +6,13 @@ that is; a label that is cut has the whole in its title.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import cache
 from html import escape
 from importlib.resources import files
 from itertools import pairwise
 
-from lab.units import format_clock, format_duration
+from lab.units import format_clock, wall_clock
 from lab.views.ladder.grid import cut, width_of
 from lab.views.ladder.model import Band, Box, Item, Layout
 
@@ -196,11 +195,11 @@ class Drawing:
         return f'<a href="{escape(target)}">{found}</a>' if target else found
 
     def _clocks(self, row: int, item: Item, y: float) -> str:
-        lab, real = format_clock(item.lab_time), _wall(item.time)
+        lab, real = format_clock(item.lab_time), wall_clock(item.time)
         before = self.layout.items[row - 1] if row else None
         if before is not None and before.what != "break":
             lab = "" if format_clock(before.lab_time) == lab else lab
-            real = "" if _wall(before.time) == real else real
+            real = "" if wall_clock(before.time) == real else real
         found = f'<text x="8" y="{y + 19:.0f}">{lab}</text>' if lab else ""
         at = 84 if item.lab_time < 86400 else 110
         if real:
@@ -208,15 +207,7 @@ class Drawing:
         return found
 
     def _pause(self, row: int, item: Item, y: float) -> str:
-        waiting = sum(
-            box.count(row)
-            for box in self.layout.boxes
-            if box.first <= row and (box.last is None or row <= box.last)
-        )
-        real = format_duration(item.real_seconds)
-        words = f"{format_duration(round(item.lab_seconds))} pass ({real} of real time)"
-        if waiting:
-            words += f" · {waiting} message{'s wait' if waiting > 1 else ' waits'}"
+        words = self.layout.pause(row, item)
         middle, x = y + _BREAK / 2, self.width / 2
         half = width_of(words) * _CELL / 2 + 12
         return (
@@ -239,8 +230,7 @@ class Drawing:
                 end, head = end - way * 16, False
             case "belated":
                 start += (end - start) * 0.45
-        dashed = item.what in ("question", "answer", "accept", "close") or item.fate == "pending"
-        style = "dashed" if dashed else "thick" if item.what == "content" else "plain"
+        style = "dashed" if item.dashed else "thick" if item.what == "content" else "plain"
         found = _line(style, start, y, end - way * (6 if head else 0), y)
         if head:
             back = end - way * 10
@@ -254,10 +244,7 @@ class Drawing:
         return found + self._label(item, min(start, end), max(start, end), y - 6, way)
 
     def _edge(self, host: str, row: int) -> float:
-        boxed = any(
-            box.host == host and box.first <= row and (box.last is None or row <= box.last)
-            for box in self.layout.boxes
-        )
+        boxed = any(box.host == host for box in self.layout.boxes_at(row))
         return _HALF_BOX + 1 if boxed else 1
 
     def _label(self, item: Item, low: float, high: float, y: float, way: int) -> str:
@@ -297,10 +284,6 @@ class Drawing:
 
 def _line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.0f}" x2="{x2:.1f}" y2="{y2:.0f}"/>'
-
-
-def _wall(moment: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 @cache

@@ -10,7 +10,6 @@ is a shaded margin, and a broken lifeline. All of it can be told without colours
 from __future__ import annotations
 
 import textwrap
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -20,7 +19,7 @@ from rich.style import Style
 from rich.text import Text
 from wcwidth import wcwidth
 
-from lab.units import format_clock, format_duration
+from lab.units import format_clock, wall_clock
 from lab.views.ladder.grid import clocks, cut, lifelines, width_of
 from lab.views.ladder.model import Band, Box, Item, Layout
 
@@ -99,7 +98,7 @@ class Terminal:
     def heads(self, row: int | None = None) -> list[Text]:
         """The names of the hosts, and who of them is struck at `row` (default: the last)."""
         at = len(self.layout.items) - 1 if row is None else row
-        struck = {band.host for band in self._bands(at)}
+        struck = {band.host for band in self.layout.bands_at(at)}
         names, lines = Canvas(self.width), Canvas(self.width)
         names.put(1, "lab time", "dim")
         if self._real:
@@ -133,8 +132,7 @@ class Terminal:
 
     def _line(self, row: int, item: Item, *, selected: bool, clocks: bool = True) -> Text:
         canvas = Canvas(self.width)
-        bands = self._bands(row)
-        boxes = [box for box in self.layout.boxes if box.first <= row and _until(box, row)]
+        bands, boxes = self.layout.bands_at(row), self.layout.boxes_at(row)
         if clocks:
             self._clocks(canvas, row, item)
         if selected:
@@ -150,19 +148,18 @@ class Terminal:
             self._note(canvas, item, boxes, row)
         return canvas.text(_OUTAGE if bands else "")
 
-    def _bands(self, row: int) -> list[Band]:
-        return [band for band in self.layout.bands if band.covers(row)]
-
     # What is on every line ----------------------------------------------------------------------
 
     def _clocks(self, canvas: Canvas, row: int, item: Item) -> None:
         before = self.layout.items[row - 1] if row else None
-        lab, real = format_clock(item.lab_time), _wall(item.time)
+        lab, real = format_clock(item.lab_time), wall_clock(item.time)
         if item.what == "break":
             return
         if before is None or before.what == "break" or format_clock(before.lab_time) != lab:
             canvas.put(1, lab, "dark_cyan")
-        if self._real and (before is None or before.what == "break" or _wall(before.time) != real):
+        if before is not None and before.what != "break" and wall_clock(before.time) == real:
+            return
+        if self._real:
             canvas.put(self._left - _REAL, real, "dim")
 
     def _lifelines(
@@ -188,11 +185,7 @@ class Terminal:
 
     def _break(self, canvas: Canvas, row: int, item: Item, boxes: Sequence[Box]) -> None:
         """Time in which nothing happens: who waits is said, and how long."""
-        real = format_duration(item.real_seconds)
-        words = f" {format_duration(round(item.lab_seconds))} pass ({real} of real time) "
-        waiting = sum(box.count(row) for box in boxes)
-        if waiting:
-            words += f"· {waiting} message{'s wait' if waiting > 1 else ' waits'} "
+        words = f" {self.layout.pause(row, item)} "
         canvas.put(4, "⋮", "dim")
         start = self._left
         line = "╌" * (self.width - start - 1)
@@ -284,8 +277,7 @@ class Terminal:
 
 def _stroke(item: Item, length: int, *, right: bool) -> tuple[str, int, int]:
     """The line of an arrow without its label, and between which cells that may stand."""
-    dashed = item.what in ("question", "answer", "accept", "close") or item.fate == "pending"
-    stroke = "━" if item.what == "content" else "╌" if dashed else "─"
+    stroke = "━" if item.what == "content" else "╌" if item.dashed else "─"
     drawn = [stroke] * length
     drawn[-1] = "▶"
     since, until = 0, length
@@ -304,11 +296,3 @@ def _stroke(item: Item, length: int, *, right: bool) -> tuple[str, int, int]:
         return "".join(drawn[-length:]), since, until
     mirrored = "".join(drawn[-length:][::-1]).replace("▶", "◀")
     return mirrored, length - until, length - since
-
-
-def _until(box: Box, row: int) -> bool:
-    return box.last is None or row <= box.last
-
-
-def _wall(moment: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(moment))

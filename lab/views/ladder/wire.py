@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from lab.events import Event
+from lab.observe.turns import ENDS_TRANSACTION
 from lab.views.ladder import words
-from lab.views.ladder.marks import Connection, Mail, Mark, Sighting, sighting
+from lab.views.ladder.marks import Conversation, Mail, Mark, Sighting, sighting
 from lab.views.ladder.model import What
 
 # Two sightings of a datagram, or of a call, within this time are of one: it takes a packet less
 # to cross a router, and whoever asks again waits longer.
 _SAME_SECONDS = 0.2
-_ENDS_MAIL = frozenset({"RSET", "EHLO", "HELO", "LHLO", "QUIT"})
 _NOTHING = frozenset[str]()
 
 
@@ -26,8 +28,8 @@ class Wire:
         self.networks = networks
         self.marks: list[Mark] = []
         self.packets: list[Mark] = []
-        self.connections: dict[str, Connection] = {}
-        self.streams: dict[tuple[str | None, int | None], Connection] = {}
+        self.connections: dict[str, Conversation] = {}
+        self.streams: dict[tuple[str | None, int | None], Conversation] = {}
         self._hosts = hosts
         self._alike: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
         self._icmp: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
@@ -65,6 +67,8 @@ class Wire:
         """
         found: dict[Mark, Mark] = {}
         for known in (*(one.calls for one in self.connections.values()), *self._alike.values()):
+            if len(known) < 2:
+                continue
             missing = [mark for mark in known if self.crosses(mark) and not self.arrived(mark)]
             for mark in known:
                 begins = any(one.network in mark.near for one in mark.sightings)
@@ -74,11 +78,11 @@ class Wire:
 
     # Connections --------------------------------------------------------------------------------
 
-    def _connection(self, data: Mapping[str, Any]) -> Connection:
+    def _connection(self, data: Mapping[str, Any]) -> Conversation:
         name = data["connection"]
         found = self.connections.get(name)
         if found is None:
-            found = self.connections[name] = Connection(
+            found = self.connections[name] = Conversation(
                 name,
                 data["protocol"],
                 data["client_node"] or data["client"].rpartition(":")[0],
@@ -86,7 +90,7 @@ class Wire:
             )
         return found
 
-    def _mark(self, event: Event, what: What, label: str, connection: Connection) -> Mark:
+    def _mark(self, event: Event, what: What, label: str, connection: Conversation) -> Mark:
         """A new one, said or done by the side that the event names."""
         ends = (connection.client, connection.server)
         source, target = ends if event.data["side"] == "client" else ends[::-1]
@@ -143,12 +147,19 @@ class Wire:
     def _once_each(self, known: list[Mark], mark: Mark, into: list[Mark] | None = None) -> Mark:
         """Something that may be repeated: if it was seen elsewhere just now, this is the same."""
         seen = mark.first
-        for one in reversed(known):
-            near_by = abs(one.time - seen.time) < _SAME_SECONDS
-            if near_by and seen.network and not one.seen_on(seen.network):
-                one.see(seen)
-                return one
-        known.append(mark)
+        # In order of time, but for moments: what was seen elsewhere, too, may have been earlier.
+        first = bisect_left(known, seen.time - 2 * _SAME_SECONDS, key=_time)
+        last = bisect_left(known, seen.time + 2 * _SAME_SECONDS, key=_time)
+        apart = [
+            (abs(one.time - seen.time), number)
+            for number, one in enumerate(known[first:last], first)
+            if seen.network and not one.seen_on(seen.network)
+        ]
+        nearest, number = min(apart, default=(_SAME_SECONDS, 0))
+        if nearest < _SAME_SECONDS:
+            known[number].see(seen)
+            return known[number]
+        insort(known, mark, key=_time)
         (self.marks if into is None else into).append(mark)
         return mark
 
@@ -158,21 +169,18 @@ class Wire:
         data = event.data
         connection = self._connection(data)
         side, network = data["side"], data["network"]
-        # The n-th thing a side says is the same on every network: TCP keeps the order.
-        number = connection.heard[network, side]
-        connection.heard[network, side] = number + 1
-        said = connection.said[side]
         connection.answered = True
-        if number < len(said):
-            mark = said[number]
+        said, text = connection.said[side], _text(data)
+        mark = said.find(network, text, unique=bool(event.refs.names))
+        if mark is not None:
             mark.see(sighting(event, network))
         else:
             mark = self._new_turn(event, connection)
-            said.append(mark)
+            said.add(mark, network, text)
             self.marks.append(mark)
         self._joined(event, connection, mark)
 
-    def _new_turn(self, event: Event, connection: Connection) -> Mark:
+    def _new_turn(self, event: Event, connection: Conversation) -> Mark:
         data = event.data
         what: What = "reply" if data["side"] == "server" else "command"
         if data["what"] == "content":
@@ -190,25 +198,22 @@ class Wire:
             self._belongs(mark, mail)
         return mark
 
-    def _mail(self, connection: Connection, data: Mapping[str, Any]) -> Mail | None:
+    def _mail(self, connection: Conversation, data: Mapping[str, Any]) -> Mail | None:
         """The transaction that a command begins, belongs to, or ends."""
         command = data["command"]
         if command == "MAIL":
-            connection.mail = Mail(len(connection.mails) + 1, data["argument"] or "")
+            connection.mail = Mail(len(connection.mails) + 1)
             connection.mails.append(connection.mail)
-        elif command in _ENDS_MAIL:
+        elif command in ENDS_TRANSACTION:
             # RSET between two messages is the first's tail: so nothing stands between them.
             ended, connection.mail = connection.mail, None
             last = connection.mails[-1] if connection.mails else None
             return (ended or last) if command == "RSET" else None
-        elif connection.mail is not None:
-            if command == "RCPT":
-                connection.mail.recipients.append(data["argument"] or "")
-            if command in ("DATA", "BDAT"):
-                connection.mail.dotted = command == "DATA"
+        elif connection.mail is not None and command in ("DATA", "BDAT"):
+            connection.mail.dotted = command == "DATA"
         return connection.mail
 
-    def _joined(self, event: Event, connection: Connection, mark: Mark) -> None:
+    def _joined(self, event: Event, connection: Conversation, mark: Mark) -> None:
         """What answers what, and which message it is about."""
         data = event.data
         network = data["network"]
@@ -225,8 +230,7 @@ class Wire:
                     if answered.what == "content":
                         answered.mail.reply = mark
         if mark.mail is not None:
-            ids = {event.refs.message_id, event.refs.queue_id} - {None}
-            mark.mail.ids |= {one for one in ids if one is not None}
+            mark.mail.ids |= event.refs.names
         elif event.refs.message_id:
             mark.ids.add(event.refs.message_id)
 
@@ -253,7 +257,7 @@ class Wire:
         mark.unit = ("dns", data["connection"])
         mark.alike = ("dns", connection.client, data["type"], data["name"])
         if mark not in connection.said[data["side"]]:
-            connection.said[data["side"]].append(mark)
+            connection.said[data["side"]].add(mark)
         if not question:
             for asked in connection.said["client"]:
                 asked.answered = True
@@ -291,6 +295,14 @@ class Wire:
 
 
 _IDENTITY = ("src", "dst", "protocol", "flags", "seq", "ack", "length")
+
+
+_time = attrgetter("time")
+
+
+def _text(data: Mapping[str, Any]) -> Hashable:
+    """By which something said is known again on another network; None if it can't be."""
+    return None if data["what"] == "lost" else (data["text"], data["what"], data["size"])
 
 
 def _is_smtp(data: Mapping[str, Any]) -> bool:

@@ -42,8 +42,3 @@ def reason(text: str) -> str:
     if text.startswith(_SUSPENDED):
         return "not tried, others just failed"
     return _SAID.sub("", _TO_WHOM.sub("", text))
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 message`, `3 messages`."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
