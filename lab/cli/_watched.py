@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,11 +84,18 @@ def recorded(lab: Lab, hear: Callable[[Event], None]) -> Iterator[Recorder]:
             yield recorder
 
 
+def _short(name: str) -> str:
+    """A run's name without the moment it began."""
+    return re.sub(r"^\d{8}-\d{6}-", "", name)
+
+
 class Feed:
     """Finds what there is to watch, in a thread of its own, and puts the news into `news`.
 
     `woken` is called whenever there are any. `run` is a run's name or folder; None for the run
     in progress, or else the lab called `lab_name`, or whichever of the two comes first.
+
+    While it is `held`, what is watched stays, whatever begins; `next` is what it would go on to.
     """
 
     def __init__(self, run: str | None, lab_name: str, woken: Callable[[], None]) -> None:
@@ -95,6 +103,8 @@ class Feed:
         self._folder = record.find(run) if run is not None else None
         self._lab_name = lab_name
         self._woken = woken
+        self.held = False
+        self.next: str | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -110,6 +120,15 @@ class Feed:
     def finished(self) -> bool:
         """Whether it is of a run that was over before anybody watched."""
         return self._folder is not None and not events.being_written(self._folder / events.FILE)
+
+    def _another(self, than: Path | None = None) -> Path | None:
+        """A run in progress to go on to."""
+        found = writing()
+        if found is None or found == than:
+            self.next = None
+            return None
+        self.next = found.name
+        return None if self.held else found
 
     def _say(self, news: News) -> None:
         self.news.put(news)
@@ -130,7 +149,7 @@ class Feed:
         begun = False
         asked = 0.0
         while not self._ending.is_set():
-            folder = writing()
+            folder = self._another()
             if folder is not None:
                 self._follow(folder)
                 begun = True  # it stays on the screen until another begins
@@ -151,7 +170,7 @@ class Feed:
                 pending.append(event)
                 if event.kind == "run":
                     live = events.being_written(folder / events.FILE)
-                    self._say(Begins(event, folder.name, live))
+                    self._say(Begins(event, _short(folder.name), live))
                     begun = True
                     for one in pending:
                         self._say(one)
@@ -159,8 +178,7 @@ class Feed:
                 self._say(event)
             elif self._folder is None and time.monotonic() - looked > _LOOK_SECONDS:
                 looked = time.monotonic()
-                newer = writing()
-                if newer is not None and newer != folder:
+                if self._another(than=folder) is not None:
                     return
         if not begun:
             error = UsageError("the record does not say what it is of", where=str(folder))
@@ -182,7 +200,7 @@ class Feed:
         def hear(event: Event) -> None:
             if not first:
                 first.append(event)
-                self._say(Begins(event, f"lab '{lab.name}'", live=True))
+                self._say(Begins(event, "", live=True))
             self._say(event)
 
         with ExitStack() as stack:
@@ -204,7 +222,7 @@ class Feed:
 
         asked = time.monotonic()
         while not self._ending.wait(_LOOK_SECONDS):
-            if writing() is not None:
+            if self._another() is not None:
                 return
             recorder.check()
             if time.monotonic() - asked > _ASK_SECONDS:

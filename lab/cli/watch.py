@@ -99,6 +99,8 @@ def _on_screen(run: str | None, lab_name: str, view: View, speed: float | None) 
                 for key in pressed:
                     watch.key(key)
                 news = _take(feed, watch)
+                feed.held = watch.paused
+                watch.next = feed.next if watch.paused else None
                 if pressed or time.monotonic() - drawn >= (busy if news else _TICK_SECONDS):
                     began = time.monotonic()
                     screen.draw(watch.lines(*screen.size))

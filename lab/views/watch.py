@@ -40,6 +40,8 @@ class Watch:
         self.ended = False
         self.quit = False
         self.notice = ""
+        self.next: str | None = None
+        """The run that has begun while the picture is stopped."""
         self._clock = clock
         self._ladder: Ladder | None = None
         self._name = ""
@@ -267,7 +269,8 @@ class Watch:
         at = self._rows() - 1 if self._selected is None else min(self._selected, self._rows() - 1)
         head = [self._title(width), *terminal.heads(at)]
         body = filled([*rows[:room], *idle], room + len(idle))
-        status = watchlines.status(layout, at, self.view.words, self.notice, width)
+        notice = f"{self.next} has begun (space goes on to it)" if self.next else self.notice
+        status = watchlines.status(layout, at, self.view.words, notice, width)
         return [*head, *body, *evidence, status, self._foot(width)]
 
     def _window(self, terminal: Terminal, room: int) -> list[Text]:

@@ -120,13 +120,13 @@ def test_a_scenario_that_begins_is_followed_and_the_next_one_too(
         first = begins("20261124-070000-first")
         begun = news(feed, Begins)
         assert isinstance(begun, Begins)
-        assert (begun.name, begun.live) == ("20261124-070000-first", True)
+        assert (begun.name, begun.live) == ("first", True)
         first.log.close()
         news(feed, Over)
         begins("20261124-070001-second")
         begun = news(feed, Begins)
         assert isinstance(begun, Begins)
-        assert begun.name == "20261124-070001-second"
+        assert begun.name == "second"
 
 
 def test_a_scenario_that_begins_meanwhile_takes_over(
@@ -138,7 +138,26 @@ def test_a_scenario_that_begins_meanwhile_takes_over(
         begins("20261124-070001-second")
         begun = news(feed, Begins)
         assert isinstance(begun, Begins)
-        assert begun.name == "20261124-070001-second"
+        assert begun.name == "second"
+
+
+def test_what_is_stopped_stays_whatever_begins(
+    here: Path, no_lab: None, begins: Callable[[str], Writer]
+) -> None:
+    begins("20261124-070000-first")
+    with Feed(None, "mine", lambda: None) as feed:
+        news(feed, Begins)
+        feed.held = True
+        begins("20261124-070001-second")
+        deadline = time.monotonic() + PATIENCE
+        while feed.next != "20261124-070001-second":
+            assert time.monotonic() < deadline, "that another has begun is not known"
+            time.sleep(0.01)
+        while not feed.news.empty():
+            assert not isinstance(feed.news.get(), Begins)
+        feed.held = False
+        begun = news(feed, Begins)
+        assert isinstance(begun, Begins) and begun.name == "second"
 
 
 def test_the_run_in_progress_is_the_newest_that_is_being_written(

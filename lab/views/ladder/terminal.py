@@ -40,6 +40,7 @@ _ARROWS = {
 _QUEUE = "bold black on orange3"
 _OUTAGE = "grey93 on #3b2226"
 _SHADE = "▒"
+_ENOUGH = 12  # cells of a label that let one guess the rest
 _REAL = 10  # the real clock's column, from the first one after the clocks
 
 
@@ -231,21 +232,17 @@ class Terminal:
         style: str,
         inside: tuple[int, int],
     ) -> None:
-        """A label that is too long for its arrow stands where there is room: right, left, or cut
-        where there is none.
+        """A label that is too long for its arrow stands to the right of it if there is room; else
+        it is cut, in its arrow if that says enough, or else to its right or left.
         """
         ends = (self._at[item.source or ""], self._at[item.target or ""])
         after, before = max(*ends, high) + 2, min(*ends, low) - 2
         rooms = self.width - after - 1, before - self._left - 1
         size = width_of(item.label)
-        if size <= rooms[0]:
-            canvas.put(after, f" {item.label} ", style)
-        elif size <= rooms[1]:
-            canvas.put(before - size, f"{item.label} ", style)
-        elif inside[1] >= max(rooms):
-            canvas.put(inside[0], f" {cut(item.label, inside[1])} ", style)
-        elif rooms[0] >= rooms[1]:
+        if size <= rooms[0] or rooms[0] >= max(inside[1], _ENOUGH):
             canvas.put(after, f" {cut(item.label, rooms[0])} ", style)
+        elif inside[1] >= _ENOUGH:
+            canvas.put(inside[0], f" {cut(item.label, inside[1])} ", style)
         else:
             label = cut(item.label, rooms[1])
             canvas.put(before - width_of(label), f"{label} ", style)
