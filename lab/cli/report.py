@@ -65,8 +65,10 @@ def _live(lab_name: str) -> Record:
     from lab import record
     from lab.engine.lab import Lab
     from lab.observe.live import snapshot
+    from lab.observe.recorder import recorded_since
 
     lab = Lab.attach(lab_name)
+    recorded_since(lab)  # a lab without a record has no folder in runs/ either
     return snapshot(lab, record.new(lab.name))
 
 
@@ -88,7 +90,7 @@ def _list(as_json: bool) -> None:
     if not found:
         note("there is no run in runs/ yet; make one: lab scenario run delivery")
         return
-    from lab.views.report.text import real_time
+    from lab.units import wall_clock
     from lab.views.tables import table
 
     rows = [
@@ -96,7 +98,7 @@ def _list(as_json: bool) -> None:
             one["name"],
             one["title"],
             one["outcome"],
-            real_time(one["time"], "%Y-%m-%d %H:%M:%S") if one["time"] else "",
+            wall_clock(one["time"], "%Y-%m-%d %H:%M:%S") if one["time"] else "",
             _lasted(one["lab_seconds"], one["real_seconds"]),
         )
         for one in found
@@ -118,7 +120,7 @@ def _about(folder: Path) -> dict[str, Any]:
     """What a run is, from its first event and its last; all its packets would take long."""
     from lab import events
 
-    title, time, outcome, scenario = "", None, "no end on record", None
+    title, time, outcome, scenario = "", None, "damaged", None
     lasted: tuple[float | None, float | None] = None, None
     try:
         with (folder / events.FILE).open(encoding="utf-8") as file:
@@ -128,10 +130,10 @@ def _about(folder: Path) -> dict[str, Any]:
                     if event.kind == "run":
                         title, time = event.summary, event.time
                         scenario = event.data["scenario"]
+                        outcome = "no end on record" if scenario else "recorded"
                     elif event.kind == "outcome":
                         outcome = "as expected" if event.data["ok"] else "NOT as expected"
-                        if scenario is None and not event.data["expectations"]:
-                            outcome = "recorded"
+                        outcome = "could not go on" if event.data.get("error") else outcome
                         lasted = event.data["lab_seconds"], event.data["real_seconds"]
     except (OSError, ValueError, KeyError, TypeError):
         outcome = "damaged"

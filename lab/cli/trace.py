@@ -12,6 +12,7 @@ from lab.cli import _complete
 from lab.cli._output import emit_json, json_option, note
 
 if TYPE_CHECKING:
+    from lab.observe.trace import Trace
     from lab.record import Record
 
 
@@ -62,7 +63,7 @@ def command(
             "a message is named, and the last one asked for",
             hint=f"lab trace {message}, or lab trace --last",
         )
-    with _source(lab_name, run) as record:
+    with _source(lab_name, run) as (record, live):
         if message is None and not last:
             raise nothing_named(record)
         found = trace(record, message)
@@ -76,16 +77,27 @@ def command(
         from lab.views.trace.table import rendered
 
         click.echo(rendered(found))
+        if live and _names_frames(found):
+            note(click.style("to keep and open these frames: lab report --live", dim=True))
+
+
+def _names_frames(found: Trace) -> bool:
+    from lab.views.trace.steps import steps
+
+    return any(event.refs.file for step in steps(found) for event in step.events)
 
 
 @contextmanager
-def _source(lab_name: str, run: str | None) -> Iterator[Record]:
-    """The record of `run`; without one of the lab that is up, or else of the newest run."""
+def _source(lab_name: str, run: str | None) -> Iterator[tuple[Record, bool]]:
+    """The record of `run`; without one of the lab that is up, or else of the newest run.
+
+    And whether it is of the lab that is up: then its files are gone afterwards.
+    """
     from lab import record
     from lab.errors import EngineError, LabNotUp
 
     if run is not None:
-        yield record.Record.load(record.find(run))
+        yield record.Record.load(record.find(run)), False
         return
     from lab.engine.lab import Lab
 
@@ -96,9 +108,9 @@ def _source(lab_name: str, run: str | None) -> Iterator[Record]:
             raise
         newest = record.find(None)
         note(f"lab: {error.what}; this is from the newest run, {newest}")
-        yield record.Record.load(newest)
+        yield record.Record.load(newest), False
         return
     from lab.observe.live import record_of
 
     with record_of(lab) as found:
-        yield found
+        yield found, True

@@ -202,9 +202,9 @@ class Stage:
         return self._recorder.lines(node)
 
     def attempts(self, node: str, queue_id: str | None = None) -> list[Attempt]:
-        """The attempts that `node` has made to pass mail on by SMTP, in order."""
+        """The attempts that `node` has made to pass mail on to others, in order."""
         found = maillog.attempts(self.look(node), queue_id)
-        return [attempt for attempt in found if attempt.program.endswith("smtp")]
+        return [attempt for attempt in found if attempt.program not in maillog.LOCAL]
 
     def queue(self, node: str) -> tuple[list[QueueEntry], Evidence]:
         """What is in the queue of `node` now, as an event."""

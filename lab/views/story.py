@@ -20,8 +20,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from lab.observe.maillog import LOCAL
+from lab.observe.retries import Retries
 from lab.scenarios.evidence import Evidence, summary
-from lab.units import LabClock, format_clock, format_duration
+from lab.units import LabClock, format_clock, format_duration, wall_clock
+from lab.views import sentences
 
 if TYPE_CHECKING:
     from lab.events import Event, EventLog
@@ -44,7 +47,8 @@ class Story:
         self.console.width = min(self.console.width, _WIDTH) if self.console.is_terminal else _WIDTH
         self._evidence = evidence
         self._clock = LabClock(time.time(), 1)
-        self._attempts: list[Event] = []
+        self._retries = Retries()
+        self._attempts: list[tuple[Event, Event | None]] = []  # each with the one before it
         self._alike = ""  # what the lines last shown have in common, how many they were,
         self._shown = 0
         self._last_message: str | None = None  # and which message the last was about
@@ -147,7 +151,7 @@ class Story:
     ) -> None:
         """A line of the story, with both clocks: lab time, then real time."""
         self._still_more()
-        lab_time, real_time = format_clock(event.lab_time), _real(event.time)
+        lab_time, real_time = format_clock(event.lab_time), wall_clock(event.time)
         clocks = Text.assemble(f" {lab_time} ", (f"{real_time} ", "dim"))
         self._indented(clocks, sign, colour, text, seen)
 
@@ -194,7 +198,7 @@ class Story:
         self._alike, self._shown = "", 0
 
     def _action(self, event: Event) -> None:
-        alike, shown = f"{event.node} {event.data.get('from', event.seq)}", self._shown
+        alike, shown = f"{event.node} {event.data.get('by', event.seq)}", self._shown
         if not self._many(event, alike):
             shown = self._shown
             self._line(event, "→", "cyan", event.summary, _places(event))
@@ -206,18 +210,14 @@ class Story:
         self._line(event, sign, colour, event.summary, _places(event))
 
     def _mailbox(self, event: Event) -> None:
-        found = [f'"{one["subject"]}"' for one in event.data["messages"]]
-        subjects = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
-        text = event.summary + (f": {subjects}" if subjects else "")
-        self._line(event, "·", "default", text, _itself(event))
+        self._line(event, "·", "default", sentences.mailbox(event), _itself(event))
 
     def _queue(self, event: Event) -> None:
         self._line(event, "·", "default", event.summary, _itself(event))
         for entry in event.data["entries"][:3]:
             if entry["next_attempt"]:
-                left = self._clock.lab_time(entry["next_attempt"]) - event.lab_time
-                wait = f"; next try in {format_duration(max(0, left))}"
-                self._line(event, " ", "default", f"{entry['queue_id']} {entry['state']}{wait}")
+                text = sentences.queued(entry, event.lab_time, self._clock)
+                self._line(event, " ", "default", text)
 
     def _queue_change(self, event: Event) -> None:
         """Of all that happens in queues, that a server writes to a sender."""
@@ -234,28 +234,17 @@ class Story:
         return [Evidence("log", node=event.node, line=line, says=says)]
 
     def _attempt(self, event: Event) -> None:
-        if not event.data["program"].endswith("smtp"):
+        if event.data["program"] in LOCAL:
             return  # into a mailbox, where it will be found
-        before = next(
-            (one for one in reversed(self._attempts) if one.refs.queue_id == event.refs.queue_id),
-            None,
-        )
-        self._attempts.append(event)
-        status, reason = event.data["status"], event.data["reason"]
+        before = self._retries.before(event)
+        self._attempts.append((event, before))
+        status = event.data["status"]
         alike = f"{event.node} {status}"
         if self._many(event, alike):
             return
         shown = self._shown
-        again = before is not None and before.data["reason"] == reason
-        sent = status == "sent"
-        self._line(
-            event,
-            "✓" if sent else "✗",
-            "green" if sent else "yellow",
-            f"{event.node} tries {event.refs.queue_id} → {event.data['recipient']}: "
-            f"{status} ({'as before' if again else reason})",
-            self._in_log(event),
-        )
+        sign, colour = ("✓", "green") if status == "sent" else ("✗", "yellow")
+        self._line(event, sign, colour, sentences.attempt(event, before), self._in_log(event))
         self._alike, self._shown = alike, shown
 
     def _dsn(self, event: Event) -> None:
@@ -277,7 +266,7 @@ class Story:
         """The closing tables: attempts, expectations, and where the record is."""
         self._still()
         self._still_more()
-        if len(self._attempts) > len({one.refs.queue_id for one in self._attempts[:4]}) > 0:
+        if len(self._attempts) > 4 or any(before for _, before in self._attempts):
             self.console.print()
             self.console.print(self._attempts_table())
         self.console.print()
@@ -308,23 +297,21 @@ class Story:
         for name in ("#", "message", "lab time", "real time", "since the last", "outcome"):
             table.add_column(name, justify="right" if name in ("#", "since the last") else "left")
         table.columns[-1].overflow = "fold"
-        last: dict[str | None, float] = {}
-        shown = self._attempts[:12] + self._attempts[-3:] if len(self._attempts) > 16 else None
-        for number, event in enumerate(self._attempts, 1):
-            message = event.refs.queue_id
-            before = last.get(message)
-            last[message] = event.time
-            if shown is not None and event not in shown:
-                if number == 13:
-                    table.add_row("…", "…", "…", "…", "…", f"{len(self._attempts) - 15} more")
-                continue
-            pause = (event.time - before) * self._clock.scale if before else None
+        rows = list(enumerate(self._attempts, 1))
+        whom = {(event.refs.queue_id, event.data["recipient"]) for event, _ in self._attempts}
+        several = len(whom) > len({queue_id for queue_id, _ in whom})
+        more = len(rows) - 15
+        for number, (event, before) in rows if more < 2 else rows[:12] + rows[-3:]:
+            if more >= 2 and number == more + 13:
+                table.add_row("…", "…", "…", "…", "…", f"{more} more")
             table.add_row(
                 str(number),
-                message,
+                f"{event.refs.queue_id} → {event.data['recipient']}"
+                if several
+                else event.refs.queue_id,
                 format_clock(event.lab_time),
-                _real(event.time),
-                format_duration(round(pause)) if pause is not None else "",
+                wall_clock(event.time),
+                format_duration(round(event.lab_time - before.lab_time)) if before else "",
                 Text(f"{event.data['status']}: {event.data['reason']}"),
             )
         return table
@@ -350,11 +337,6 @@ def _places(event: Event) -> list[Evidence]:
 def _itself(event: Event) -> list[Evidence]:
     """A snapshot is its own evidence."""
     return [Evidence(event.kind, node=event.node, event=event.seq, says=event.summary)]
-
-
-def _real(moment: float) -> str:
-    """The wall clock at `moment` (epoch seconds)."""
-    return time.strftime("%H:%M:%S", time.localtime(moment))
 
 
 def _flowing(text: str) -> str:

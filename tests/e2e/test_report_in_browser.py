@@ -37,7 +37,10 @@ def _many(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
             seq += 1
             refs = event["refs"] | {"queue_id": f"{copy}.{event['refs']['queue_id']}"}
             refs["message_id"] = f"{copy}.{event['refs']['message_id']}"
-            found.append(event | {"seq": seq, "refs": refs})
+            data = dict(event["data"])
+            if data.get("what") == "message-id":
+                data["value"] = refs["message_id"]
+            found.append(event | {"seq": seq, "refs": refs, "data": data})
     return found
 
 

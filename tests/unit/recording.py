@@ -5,10 +5,13 @@ Log lines are read by the lab's own Logbook. Moments are real seconds since the 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eventtypes import check
 
 from lab.events import Event, Observation, Refs, in_order
@@ -33,6 +36,18 @@ HOSTS = {
     "other-mail": ("mail.other.example", "203.0.113.26"),
 }
 ALICE, BOB, CAROL = "alice@sender.example", "bob@receiver.example", "carol@other.example"
+
+
+@pytest.fixture(autouse=True)
+def a_pipe_in_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No terminal, and no clock, of the machine that runs the tests."""
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @dataclass

@@ -7,11 +7,19 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from lab.record import Record
+from lab import events
+from lab.engine.lab import Lab
+from lab.engine.plan import plan
+from lab.events import Event, EventLog, Observation, Refs
+from lab.observe.live import begin
+from lab.observe.pcap import read_frames
+from lab.record import CAPTURES, LOGS, Record
+from lab.topology.loader import load
 from lab.views import report
 
 ROOT = Path(__file__).parents[2]
@@ -139,11 +147,84 @@ def changed(folder: Path, change: Change = lambda events: None) -> Record:
     folder = folder / "runs" / "20261124-065513-receiver-down"
     shutil.copytree(RECORD, folder, dirs_exist_ok=True)
     file = folder / "events.jsonl"
-    events = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    events = change(events) or events
-    lines = (json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+    found = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    found = change(found) or found
+    lines = (json.dumps(event, ensure_ascii=False) + "\n" for event in found)
     file.write_text("".join(lines), encoding="utf-8")
     return Record.load(folder)
+
+
+OBSERVED = (
+    "packet", "connection", "turn", "dns", "transaction",
+    "log", "attempt", "queue_change", "mailbox_change", "session",
+)  # fmt: skip
+
+
+def live(
+    folder: Path, times: int = 1, part: Callable[[Event], bool] = lambda event: True
+) -> Record:
+    """The record of a lab that is up, in which what was recorded has happened so many times.
+
+    Or that `part` of it.
+    """
+    recorded = Record.load(RECORD)
+    folder = folder / "runs" / "20261124-065513-lab"
+    for name in (CAPTURES, LOGS):
+        (folder / name).mkdir(parents=True)
+    for path in (RECORD / LOGS).iterdir():
+        (folder / LOGS / path.name).write_bytes(path.read_bytes() * times)
+    for path in (RECORD / CAPTURES).iterdir():
+        octets = path.read_bytes()
+        (folder / CAPTURES / path.name).write_bytes(octets[:24] + octets[24:] * times)
+    lab = Lab(plan(load("textbook"), "lab", recorded.clock.scale), recorded.clock.started, {})
+    with EventLog(folder / events.FILE, lab.clock) as log:
+        begin(log, lab)
+        for number in range(times):
+            for event in filter(part, recorded.of(*OBSERVED)):
+                log.record(_again(recorded, event, number))
+    return Record.load(folder)
+
+
+def _again(recorded: Record, event: Event, number: int) -> Observation:
+    """The same once more, `number` times as long after the beginning as the run took."""
+    later = number * (recorded.events[-1].time - recorded.run.time + 1)
+    data, refs = dict(event.data), event.refs
+    for key in ("began", "ended"):
+        if key in data:
+            data[key] += later
+    if "connection" in data:
+        data["connection"] += f"-{number}"
+    if "line" in data:
+        data["line"] += number * _lines(event.node)
+    frames = number * _frames(refs.file)
+    for key in ("last_frame", "answers"):
+        if data.get(key) and isinstance(data[key], int):
+            data[key] += frames
+    if data.get("what") == "message-id":
+        data["value"] = f"<{number}.{data['value'][1:]}"
+    if data.get("remote_id"):
+        data["remote_id"] += str(number)
+    refs = Refs(
+        message_id=refs.message_id and f"<{number}.{refs.message_id[1:]}",
+        queue_id=refs.queue_id and f"{refs.queue_id}{number}",
+        stream=None if refs.stream is None else refs.stream + 100 * number,
+        file=refs.file,
+        frame=None if refs.frame is None else refs.frame + frames,
+    )
+    return Observation(event.kind, event.summary, event.time + later, event.node, data, refs)
+
+
+@cache
+def _lines(node: str | None) -> int:
+    return (RECORD / LOGS / f"{node}.log").read_bytes().count(b"\n")
+
+
+@cache
+def _frames(file: str | None) -> int:
+    if file is None:
+        return 0
+    with (RECORD / file).open("rb") as capture:
+        return sum(1 for _ in read_frames(capture))
 
 
 def page_of(record: Record) -> Page:

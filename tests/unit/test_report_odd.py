@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reportpage import RECORD, Change, changed, page_of
+from reportpage import RECORD, Change, changed, live, page_of
 
-from lab.events import EventLog
+from lab.events import Event, EventLog
 from lab.record import Record
 from lab.views import report
 from lab.views.report import exhibits, text
@@ -48,19 +49,32 @@ def test_a_run_that_is_going_on_is_not_called_dead(tmp_path: Path) -> None:
         log.close()
 
 
-def test_a_lab_that_was_only_watched_is_not_judged(tmp_path: Path) -> None:
-    def watched(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        events[0]["data"] |= {"scenario": None, "rows": [], "parameters": {}, "summary": ""}
-        events[0]["summary"] = "lab 'lab'"
-        for event in events:
-            if event["kind"] == "outcome":
-                event["data"] |= {"scenario": None, "expectations": []}
-        return [event for event in events if event["kind"] not in ("verdict", "narration")]
-
-    page = page_of(changed(tmp_path, watched))
+def test_a_lab_that_is_up_is_recorded_and_not_judged(tmp_path: Path) -> None:
+    record = live(tmp_path)
+    assert record.outcome is None, "it has no end"
+    page = page_of(record)
     assert "recorded: nothing was to be judged" in page.all("header")[0].text
     assert "as it was used" in page.all("header")[0].text
     assert "lab scenario run" not in page.all("footer")[0].text
+
+
+def test_a_run_that_could_not_go_on_says_why(tmp_path: Path) -> None:
+    def stopped(events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if event["kind"] == "outcome":
+                event["data"] |= {"ok": False, "error": "the capture ended\n  → run it again"}
+
+    said = page_of(changed(tmp_path, stopped)).all("header")[0].text
+    why = "could not go on: the capture ended → run it again; 5 expectations judged so far"
+    assert why in said
+
+
+def test_nobody_needs_to_have_said_what_a_message_is_about(tmp_path: Path) -> None:
+    """What is in the header of a message is read on the wire, as `lab trace` does."""
+    page = page_of(live(tmp_path))
+    (drawn,) = page.all("svg", class_="plot")
+    assert "8024B18C0130 Lunch?" in drawn.text
+    assert '"Lunch?" (8024B18C0130)' in page.at("captures").above.text  # type: ignore[union-attr]
 
 
 def test_what_was_not_as_expected_is_said_first(tmp_path: Path) -> None:
@@ -101,9 +115,29 @@ def test_without_captures_and_logs_there_is_a_report(record: Record) -> None:
     shutil.rmtree(record.folder / "logs")
     page = page_of(record)
     line = page.at("log-sender-mail-15")
-    assert "logs/sender-mail.log has no line 15" in line.text
-    assert "What was read there at the time:" in line.text
-    assert "status=deferred" in line.text
+    assert "from events.jsonl (logs/sender-mail.log is not in the run's folder, or cut)" in (
+        line.text
+    )
+    for number in range(13, 18):
+        assert record.line("sender-mail", number) in line.text, "as well as those around it"
+    assert "status=deferred" in line.text and "has line 15" not in line.text
+
+
+def test_a_log_line_that_is_nowhere_is_missed(tmp_path: Path) -> None:
+    record = changed(
+        tmp_path,
+        lambda events: [
+            event
+            for event in events
+            if (event["kind"], event["node"], event["data"].get("line"))
+            != ("log", "sender-mail", 15)
+        ],
+    )
+    log = record.folder / "logs/sender-mail.log"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:14]))
+    said = page_of(record).at("log-sender-mail-15").text
+    assert "neither logs/sender-mail.log nor events.jsonl has line 15" in said
+    assert "What was read there at the time:" in said and "status=deferred" in said
 
 
 def test_evidence_outside_the_run_is_not_read(tmp_path: Path) -> None:
@@ -225,7 +259,11 @@ def multiplied(events: list[dict[str, Any]], copies: int = 25) -> list[dict[str,
             refs = dict(event["refs"])
             for key in ("message_id", "queue_id"):
                 refs[key] = refs[key] and f"{copy}.{refs[key]}"
-            found.append(event | {"seq": seq, "refs": refs, "time": event["time"] + copy / 1e4})
+            data = dict(event["data"])
+            if data.get("what") == "message-id":
+                data["value"] = refs["message_id"]
+            time = event["time"] + copy / 1e4
+            found.append(event | {"seq": seq, "refs": refs, "data": data, "time": time})
     return found
 
 
@@ -242,6 +280,22 @@ def test_many_messages_are_told_by_the_first_few(tmp_path: Path) -> None:
     assert "150 attempts for 25 messages" in drawn.text
     rows = [one for one in page.all("tr") if "mail.receiver.example[203.0.113.25]:25" in one.text]
     assert len(rows) >= 100, "the table has them all"
+
+
+def test_the_report_of_a_lab_that_was_used_for_long_can_be_sent_and_read(tmp_path: Path) -> None:
+    vain = [event.time for event in Record.load(RECORD).of("attempt")]
+
+    def retried(event: Event) -> bool:
+        return vain[0] - 0.5 <= event.time <= vain[3] + 0.3
+
+    used = live(tmp_path / "used", 26)
+    waited = live(tmp_path / "waited", 50, retried)
+    for record in (used, waited):
+        assert len(record.events) > 10_000
+        began = time.perf_counter()
+        page = report.html(record)
+        assert time.perf_counter() - began < 2
+        assert len(page.encode()) < 3_000_000
 
 
 def test_the_ladder_yields_where_room_is_short(

@@ -9,14 +9,17 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from reportpage import RECORD, ROOT, changed
+from reportpage import RECORD, ROOT, changed, live
 
 from lab.cli import cli
+from lab.engine.lab import Lab
 from lab.errors import LabError
+from lab.observe import recorder
 from lab.record import Record
 from lab.views import report
 
@@ -143,6 +146,34 @@ def test_lab_report_lists_the_runs(home: Path) -> None:
     assert status == 0
     assert "2h10m (13s)" in out
     assert "20261124-065513-receiver-down" in out and "no end on record" in out
+
+
+def test_lab_report_lists_what_was_recorded_of_a_lab_and_what_could_not_go_on(home: Path) -> None:
+    live(home)
+
+    def stopped(events: list[dict[str, Any]]) -> None:
+        events[-1]["data"] |= {"ok": False, "error": "the capture ended"}
+
+    changed(home, stopped)
+    found = json.loads(lab("report", "--list", "--json")[1])
+    assert [(one["name"], one["outcome"]) for one in found] == [
+        ("20261124-065513-lab", "recorded"),
+        ("20261124-065513-receiver-down", "could not go on"),
+    ]
+
+
+def test_a_lab_without_a_record_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(lab: Lab) -> float:
+        raise LabError("what passes in lab 'lab' is not on record", hint="lab up")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Lab, "attach", lambda name: SimpleNamespace(name=name))
+    monkeypatch.setattr(recorder, "recorded_since", nothing)
+    monkeypatch.setattr("lab.observe.live.recorded_since", nothing)
+    assert lab("report", "--live")[2] == ("what passes in lab 'lab' is not on record\n  → lab up")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_lab_report_without_runs_says_how_to_make_one(

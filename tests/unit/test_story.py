@@ -6,11 +6,10 @@ pytest tests/unit/test_story.py --snapshot-update
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from recording import BOB, CAROL, SCALE, STARTED, a_pipe_in_greenwich  # noqa: F401  (autouse)
 from syrupy.assertion import SnapshotAssertion
 
 from lab.events import EventLog, Refs
@@ -19,21 +18,7 @@ from lab.scenarios.runner import Outcome
 from lab.units import LabClock
 from lab.views.story import Story
 
-STARTED = 1_795_445_246.0  # 2026-11-23 14:47:26 UTC
-SCALE = 60
 REASON = "connect to mail.receiver.example[203.0.113.25]:25: Connection timed out"
-
-
-@pytest.fixture(autouse=True)
-def a_pipe_in_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No terminal, and no clock, of the machine that runs the tests."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.fixture
@@ -56,13 +41,21 @@ class Run:
         refs = Refs(queue_id="65BE618487F") if kind == "attempt" else None
         self.log.add(kind, summary, node=node, when=STARTED + at, data=data, refs=refs)
 
-    def attempt(self, at: float, status: str, reason: str, line: int) -> None:
-        whom = "bob@receiver.example"
-        said = f"postfix/smtp[27]: 65BE618487F: to=<{whom}>, status={status} ({reason})"
-        self.add(at, "log", said, line=line, program="postfix/smtp")
+    def attempt(
+        self,
+        at: float,
+        status: str,
+        reason: str,
+        line: int,
+        *,
+        whom: str = BOB,
+        node: str = "sender-mail",
+        program: str = "smtp",
+    ) -> None:
+        said = f"postfix/{program}[27]: 65BE618487F: to=<{whom}>, status={status} ({reason})"
+        self.add(at, "log", said, node, line=line, program=f"postfix/{program}")
         data = {"recipient": whom, "status": status, "reason": reason, "line": line}
-        data["program"] = "smtp"
-        self.add(at, "attempt", reason, **data)
+        self.add(at, "attempt", reason, node, program=program, **data)
 
     def end(self, *verdicts: Verdict) -> None:
         self.story.end(
@@ -162,6 +155,58 @@ def test_the_attempts_stand_on_both_clocks(tmp_path: Path, page: io.StringIO) ->
     first, second = ([cell.strip() for cell in row.split("│")[1:-1]] for row in rows)
     assert first == ["1", "65BE618487F", "00:02:00", "14:47:28", "", "deferred: no answer"]
     assert second == ["2", "65BE618487F", "00:32:00", "14:47:58", "30m", "sent: 250 ok"]
+
+
+def test_each_recipient_has_attempts_and_pauses_of_their_own(
+    tmp_path: Path, page: io.StringIO
+) -> None:
+    run = Run(tmp_path, page)
+    for at in (2, 32):
+        run.attempt(at, "deferred", "no answer", at, whom=BOB)
+        run.attempt(at, "deferred", "no answer", at + 1, whom=CAROL)
+    # Another machine may have another message under the same queue ID.
+    run.attempt(40, "deferred", "no answer", 1, node="other-mail")
+    run.end()
+    told = page.getvalue()
+    assert told.count("deferred (no answer)") == 3 and told.count("deferred (as before)") == 2
+    rows = [line.split("│") for line in told.splitlines() if line.startswith("│")]
+    whom = "".join(row[2].strip() for row in rows)  # a cell may be folded
+    assert [one.strip("→") for one in whom.split("65BE618487F ")] == [
+        "",
+        BOB,
+        CAROL,
+        BOB,
+        CAROL,
+        BOB,
+    ]
+    assert [row[5].strip() for row in rows if row[1].strip()] == ["", "", "30m", "30m", ""]
+
+
+def test_what_is_put_into_a_mailbox_is_told_by_the_mailbox(
+    tmp_path: Path, page: io.StringIO
+) -> None:
+    run = Run(tmp_path, page)
+    for line, program in enumerate(("lmtp", "virtual", "local", "error"), 1):
+        run.attempt(2, "deferred", f"said by {program}", line, program=program)
+    assert "said by error" in page.getvalue()
+    assert page.getvalue().count("said by") == 1
+
+
+def test_what_somebody_does_many_times_is_told_by_the_first_few(
+    tmp_path: Path, page: io.StringIO
+) -> None:
+    run = Run(tmp_path, page)
+    for number in range(20):
+        data = {"by": "alice@sender.example", "evidence": []}
+        refs = Refs(queue_id=f"A{number:05}")
+        said, when = f'alice writes "{number}"', STARTED + 1 + number
+        run.log.add("action", said, node="sender-pc", when=when, data=data, refs=refs)
+    run.add(30, "fault", "receiver-mail has power again", "receiver-mail", on=False, evidence=[])
+    told = [" ".join(line.split()[2:]) for line in page.getvalue().splitlines()]
+    assert [one for one in told if "writes" in one] == [
+        f'→ alice writes "{number}"' for number in range(3)
+    ]
+    assert "… and 17 more like this" in page.getvalue()
 
 
 def test_of_many_attempts_the_first_and_the_last_are_shown(

@@ -6,15 +6,22 @@ pytest tests/unit/test_trace.py --snapshot-update
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recording import ALICE, BOB, CAROL, SCALE, STARTED, Recording
+from recording import (
+    ALICE,
+    BOB,
+    CAROL,
+    SCALE,
+    STARTED,
+    Recording,
+    a_pipe_in_greenwich,  # noqa: F401  (autouse)
+)
 from syrupy.assertion import SnapshotAssertion
 
 from lab import record as records
@@ -32,18 +39,6 @@ RUNS = Path(__file__).parents[1] / "records"
 FIRST = "<1@pc.sender.example>"
 TIMED_OUT = "connect to mail.receiver.example[203.0.113.25]:25: Connection timed out"
 RECEIVER = "mail.receiver.example[203.0.113.25]:25"
-
-
-@pytest.fixture(autouse=True)
-def a_pipe_in_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No terminal, and no clock, of the machine that runs the tests."""
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.fixture
@@ -70,14 +65,21 @@ def told(found: Trace) -> str:
     return "\n".join(step.text for step in steps(found))
 
 
-def delivered(run: Recording, at: float = 10.0) -> Recording:
-    """A message goes all the way."""
-    run.takes(at, "sender-mail", "A00001", login=ALICE)
-    run.takes(at + 1, "receiver-mail", "B00001", by="sender-mail")
-    run.passes_on(at + 1.1, "sender-mail", "A00001", "receiver-mail", "B00001")
-    run.removes(at + 1.2, "sender-mail", "A00001")
-    run.saves(at + 2, "receiver-mail", "B00001")
-    run.removes(at + 2.1, "receiver-mail", "B00001")
+def on_paper(found: Trace, capsys: pytest.CaptureFixture[str]) -> str:
+    """The table, and the waterfall."""
+    show(found)
+    return f"{rendered(found)}\n\n{capsys.readouterr().out}"
+
+
+def delivered(run: Recording, at: float = 10.0, number: int = 1) -> Recording:
+    """A message goes all the way, and is the `number`th in the mailbox."""
+    mine, theirs = f"A0000{number}", f"B0000{number}"
+    run.takes(at, "sender-mail", mine, login=ALICE)
+    run.takes(at + 1, "receiver-mail", theirs, by="sender-mail")
+    run.passes_on(at + 1.1, "sender-mail", mine, "receiver-mail", theirs)
+    run.removes(at + 1.2, "sender-mail", mine)
+    run.saves(at + 2, "receiver-mail", theirs, number)
+    run.removes(at + 2.1, "receiver-mail", theirs)
     return run
 
 
@@ -91,7 +93,7 @@ def test_a_delivered_message_is_followed_to_its_reader() -> None:
     first, second = found.hops
     assert (first.node, first.queue_id, first.source) == ("sender-mail", "DE21618A36B", "sender-pc")
     assert first.login == ALICE
-    assert first.handover and first.handover.connection.port == "587"
+    assert first.transaction and first.transaction.connection.port == "587"
     assert second.previous == (first.key,)
     (attempt,) = first.attempts
     assert attempt.next == ("receiver-mail", "E563618A3AB")
@@ -111,7 +113,7 @@ def test_every_attempt_in_vain_has_its_call_and_its_wait() -> None:
     assert {one.reason for one in vain} == {TIMED_OUT}
     assert [[call.frame for call in one.calls] for one in vain] == [[36], [41], [50], [55]]
     assert [one.tries for one in vain] == [1, 1, 1, 1]
-    assert [one.among for one in vain] == [1, 1, 1, 1]
+    assert [one.candidates for one in vain] == [1, 1, 1, 1]
     assert [one.connection for one in vain] == [None] * 4
     # The fourth SYN was accepted when the server was back, long after the caller had given up.
     assert vain[3].calls[0].accepted is not None and vain[3].calls[0].accepted > vain[3].ended
@@ -150,29 +152,23 @@ def test_on_paper(
     name: str, capsys: pytest.CaptureFixture[str], snapshot: SnapshotAssertion
 ) -> None:
     found = trace(real(name))
-    show(found)
-    drawn = capsys.readouterr().out
-    table = rendered(found)
-    assert max(len(line) for line in (drawn + table).splitlines()) <= 100
+    page = on_paper(found, capsys)
+    drawn = page.removeprefix(rendered(found)).strip()
+    assert max(map(len, page.splitlines())) <= 100
     assert len(drawn.splitlines()) <= 30
-    assert f"{table}\n\n{drawn}" == snapshot
+    assert page == snapshot
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_any_part_of_a_record_in_any_order_is_told_as_far_as_it_goes(data: st.DataObject) -> None:
-    record = real(data.draw(st.sampled_from(["delivery", "receiver-down"])))
-    first, *rest = sorted(record.events, key=lambda event: event.kind != "run")
+def test_any_part_of_a_record_is_told_as_far_as_it_goes(data: st.DataObject) -> None:
+    whole = real(data.draw(st.sampled_from(["delivery", "receiver-down"])))
     chance = data.draw(st.integers(1, 10))
     random = data.draw(st.randoms(use_true_random=False))
-    part = [event for event in rest if random.randrange(10) < chance]
-    shuffled = [first, *part]
-    random.shuffle(shuffled)
-    tracer, same = Tracer(Record(RUNS, tuple(shuffled))), Tracer(Record(RUNS, (first, *part)))
-    assert [one.name for one in listed(tracer)] == [one.name for one in listed(same)]
-    for message in listed(tracer):
-        found = trace(Record(RUNS, tuple(shuffled)), message.name)
-        assert found.as_json() == trace(Record(RUNS, (first, *part)), message.name).as_json()
+    part = [one for one in whole.events if one.kind == "run" or random.randrange(10) < chance]
+    record = Record(RUNS, tuple(part))
+    for message in listed(Tracer(record)):
+        found = trace(record, message.name)
         json.dumps(found.as_json(), allow_nan=False)
         rendered(found)
         show(found)
@@ -236,13 +232,13 @@ def test_a_connection_is_told_once_with_all_it_carried(run: Recording) -> None:
     call.closes(30)
     for number, message_id in enumerate(ids, 1):
         (attempt,) = trace(run.record, message_id).hops[0].attempts
-        assert attempt.connection and attempt.handover
+        assert attempt.connection and attempt.transaction
         assert (attempt.connection.file, attempt.connection.stream) == (
             "captures/sender-lan.pcap",
             call.stream,
         )
-        assert (attempt.handover.number, attempt.among) == (number, 1)
-        others = [one.message_id for one in attempt.company]
+        assert (attempt.transaction.number, attempt.candidates) == (number, 1)
+        others = [one.message_id for one in attempt.shared_with]
         assert others == [one for one in ids if one != message_id]
     assert "carried 5 messages" in rendered(trace(run.record, ids[1]))
     assert "message 2 of 5" in told(trace(run.record, ids[1]))
@@ -261,8 +257,11 @@ def test_a_quit_sent_along_does_not_hide_the_answer(run: Recording) -> None:
     call.says(21.1, "server", "reply", code=221, text="2.0.0 Bye", answers=99)
     run.passes_on(21.2, "sender-mail", "A00001", "receiver-mail", "B00001")
     (attempt,) = trace(run.record).hops[0].attempts
-    assert attempt.handover
-    assert (attempt.handover.code, attempt.handover.reply) == (250, "2.0.0 Ok: queued as B00001")
+    assert attempt.transaction
+    assert (attempt.transaction.code, attempt.transaction.reply) == (
+        250,
+        "2.0.0 Ok: queued as B00001",
+    )
 
 
 def test_calls_that_cannot_be_told_apart_are_said_to_be(run: Recording) -> None:
@@ -271,7 +270,7 @@ def test_calls_that_cannot_be_told_apart_are_said_to_be(run: Recording) -> None:
         run.call(20 + number / 100, "sender-mail", "receiver-mail").event(23, "syn", "", tries=3)
         run.tries(30, "sender-mail", f"A0000{number}", "deferred", TIMED_OUT, took=10)
     (attempt,) = trace(run.record, FIRST).hops[0].attempts
-    assert (attempt.among, attempt.tries, len(attempt.calls)) == (2, 3, 1)
+    assert (attempt.candidates, attempt.tries, len(attempt.calls)) == (2, 3, 1)
     assert "one of 2 calls alike" in told(trace(run.record, FIRST))
 
 
@@ -303,7 +302,10 @@ def test_a_refusal_leads_to_what_was_said(run: Recording) -> None:
     reason = f"host {RECEIVER[:-3]} said: 450 {refusal} (in reply to RCPT TO command)"
     run.tries(20.2, "sender-mail", "A00001", "deferred", reason, relay=RECEIVER, took=0.1)
     (attempt,) = trace(run.record).hops[0].attempts
-    assert attempt.handover and (attempt.handover.code, attempt.handover.reply) == (450, refusal)
+    assert attempt.transaction and (attempt.transaction.code, attempt.transaction.reply) == (
+        450,
+        refusal,
+    )
     assert trace(run.record).outcome == "deferred"
 
 
@@ -314,7 +316,7 @@ def test_an_encrypted_connection_is_named_though_it_can_not_be_read(run: Recordi
     run.takes(20.5, "receiver-mail", "B00001", by="sender-mail")
     run.passes_on(20.6, "sender-mail", "A00001", "receiver-mail", "B00001")
     (attempt,) = trace(run.record).hops[0].attempts
-    assert attempt.connection and attempt.handover is None
+    assert attempt.connection and attempt.transaction is None
     assert (attempt.connection.stream, attempt.connection.encrypted) == (call.stream, True)
     assert "encrypted" in told(trace(run.record))
 
@@ -325,7 +327,7 @@ def test_an_encrypted_submission_is_known_by_its_moment(run: Recording) -> None:
     run.takes(10, "sender-mail", "A00001", login=ALICE)
     call.closes(11)
     (hop,) = trace(run.record).hops
-    assert hop.connection and (hop.connection.port, hop.handover) == ("587", None)
+    assert hop.connection and (hop.connection.port, hop.transaction) == ("587", None)
     assert "(port 587, encrypted), logged in as alice" in told(trace(run.record))
 
 
@@ -402,6 +404,18 @@ def test_two_people_at_one_server_are_told_together(run: Recording) -> None:
     assert "puts it by LMTP into bob's INBOX #4, dave's INBOX #7 for" in told(found)
 
 
+@pytest.mark.parametrize("program", ["virtual", "local", "pipe"])
+def test_whatever_program_puts_it_into_a_mailbox_has_delivered_it(
+    run: Recording, program: str
+) -> None:
+    run.takes(10, "receiver-mail", "B00001")
+    said = "delivered to mailbox"
+    run.tries(11, "receiver-mail", "B00001", "sent", said, relay=program, program=program)
+    found = trace(run.record)
+    assert found.outcome == "delivered"
+    assert f"puts it by {program} into a mailbox" in told(found)
+
+
 def test_an_alias_leads_to_who_has_it(run: Recording) -> None:
     run.takes(10, "receiver-mail", "B00001")
     run.saves(11, "receiver-mail", "B00001", more=" orig_to=<postmaster@receiver.example>,")
@@ -471,9 +485,7 @@ def test_a_report_named_itself_says_what_it_is_about(run: Recording) -> None:
 def test_given_up_on_paper(
     run: Recording, capsys: pytest.CaptureFixture[str], snapshot: SnapshotAssertion
 ) -> None:
-    found = trace(given_up(run).record)
-    show(found)
-    assert f"{rendered(found)}\n\n{capsys.readouterr().out}" == snapshot
+    assert on_paper(trace(given_up(run).record), capsys) == snapshot
 
 
 # Duplicates -------------------------------------------------------------------------------------
@@ -510,7 +522,10 @@ def test_a_duplicate_is_named_with_its_cause(run: Recording) -> None:
     assert duplicate.cause.endswith("; the answer, 250, is frame 4 of receiver-lan.pcap")
     assert duplicate.events
     first, second = found.hops[0].attempts
-    assert first.handover and (first.handover.code, first.handover.queue_id) == (None, "B00001")
+    assert first.transaction and (first.transaction.code, first.transaction.queue_id) == (
+        None,
+        "B00001",
+    )
     assert second.next == ("receiver-mail", "B00002")
     assert [hop.previous for hop in found.hops] == [(), *[(("sender-mail", "A00001"),)] * 2]
     (arrival,) = found.arrivals
@@ -527,18 +542,12 @@ def test_what_a_server_still_tries_may_have_arrived(run: Recording) -> None:
 def test_a_duplicate_on_paper(
     run: Recording, capsys: pytest.CaptureFixture[str], snapshot: SnapshotAssertion
 ) -> None:
-    found = trace(unheard(run).record)
-    show(found)
-    assert f"{rendered(found)}\n\n{capsys.readouterr().out}" == snapshot
+    assert on_paper(trace(unheard(run).record), capsys) == snapshot
 
 
 def test_the_same_message_sent_twice_is_a_duplicate_too(run: Recording) -> None:
-    for at, first, second in ((10, "A00001", "B00001"), (20, "A00002", "B00002")):
-        run.takes(at, "sender-mail", first)
-        run.takes(at + 1, "receiver-mail", second, by="sender-mail")
-        run.passes_on(at + 1, "sender-mail", first, "receiver-mail", second)
-        run.removes(at + 1.1, "sender-mail", first)
-        run.saves(at + 2, "receiver-mail", second, at)
+    delivered(run)
+    delivered(run, 20, 2)
     (duplicate,) = trace(run.record).duplicates
     assert "submitted 2 times: A00001 on sender-mail and A00002 on sender-mail" in duplicate.cause
 
@@ -801,6 +810,22 @@ def test_without_a_lab_the_newest_run_is_read_and_that_is_said(
     monkeypatch.setattr(records, "RUNS", tmp_path / "nowhere")
     with pytest.raises(LabNotUp):
         lab("--last")
+
+
+def test_frames_of_a_lab_that_is_up_are_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lab.engine.lab import Lab
+    from lab.observe import live
+
+    monkeypatch.setattr(Lab, "attach", lambda name: None)
+    monkeypatch.setattr(live, "record_of", lambda lab: nullcontext(real("delivery")))
+    out, said = lab("--last")
+    assert "sender-lan#" in out
+    assert said == "to keep and open these frames: lab report --live\n"
+    assert lab("--last", "--json")[1] == ""
+    assert lab("--last", "--waterfall")[1] == "", "it names none"
+    assert lab("--last", "--run", str(RUNS / "delivery"))[1] == "", "there they are"
+    monkeypatch.setattr(live, "record_of", lambda lab: nullcontext(delivered(Recording()).record))
+    assert lab("--last")[1] == "", "it is told from the logs alone"
 
 
 def test_a_trace_is_made_of_events_only() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from lab.observe.maillog import GIVEN_UP, LOCAL
 from lab.observe.trace.connections import Transaction
 from lab.observe.trace.journey import Arrival, Attempt, Hop, Saved
 
 Key = tuple[str, str]
-_LOCAL = ("lmtp", "local", "virtual", "pipe")  # the ways Postfix has out of the mail system
 _WAITING = ("deferred", "queued")
 
 
@@ -93,12 +93,12 @@ def _follow(
 def _outcome(hop: Hop, attempt: Attempt) -> str:
     match attempt.outcome:
         case "sent":
-            return "delivered" if attempt.program in _LOCAL else "relayed"
+            return "delivered" if attempt.program in LOCAL else "relayed"
         case "deferred":
             if hop.expired is not None:
                 return "bounced"
             return "deferred" if hop.left is None else "unknown"
-        case "bounced" | "expired" | "undeliverable":
+        case status if status in GIVEN_UP:
             return "bounced"
     return "unknown"
 

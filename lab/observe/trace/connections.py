@@ -65,10 +65,11 @@ class Connection:
 
 @dataclass(frozen=True)
 class Transaction:
-    """A message's way through a connection, from MAIL to the last reply (RFC 5321 §3.3).
+    """A mail transaction: a message on a connection, from MAIL to the last reply (RFC 5321 §3.3).
 
-    `code` and `reply` are what the client was told; None if no answer reached it. `unheard` is
-    then the answer as it was seen elsewhere. `queue_id` is the one the server named.
+    `code` and `reply` are what the client was told; None if no answer was seen on its network. If
+    one was seen on another, so that the server has answered and the client did not hear it, that
+    is `unheard`. `queue_id` is the one the server named.
     """
 
     connection: Connection
@@ -142,7 +143,10 @@ class Connections:
 
 
 class _Said:
-    """What was said over one connection, by the frame it stands in or answers."""
+    """The turns of one connection, for what a transaction's own event does not have: when its MAIL
+    was sent, what the server answered to it. Both are found by file and frame, since a connection
+    seen on several networks has its turns several times.
+    """
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._mails: dict[tuple[str | None, int | None], Event] = {}
@@ -278,7 +282,10 @@ def _queue_id(those: list[Event], said: _Said) -> str | None:
     return next((found for event in those if (found := said.queue_id(event))), None)
 
 
-def _transaction(connection: Connection, number: int, those: list[Event], said: _Said) -> Transaction:
+def _transaction(
+    connection: Connection, number: int, those: list[Event], said: _Said
+) -> Transaction:
+    """The transaction that `those` events are, one from each network it was seen on."""
     here = those[0]
     data = here.data
     reply = said.reply(here)

@@ -21,7 +21,7 @@ class Attempt:
     """An attempt to pass the message on for one recipient, as its server logged it.
 
     `original` is the recipient before aliases; `wait` the lab seconds since the attempt before
-    began, None for the first. `transaction` is the transaction on `connection`. `calls` are the
+    began, None for the first. `transaction` is that on `connection`. `calls` are the
     connections it tried to open in vain. `candidates` says how many connections (or calls to one
     address) it may have been, as far as packets and log can tell: 1 is certain.
     """
@@ -94,7 +94,7 @@ class Hop:
     """The message at one mail server.
 
     `client` is who brought it, `source` the machine that is, `login` as whom it logged in, over
-    `connection`; `transaction` is the transaction, unless that was encrypted.
+    `connection`; `transaction` is how, unless that was encrypted.
     `arrived` is None if the record begins later, `left` None while it is in the queue; `waited`
     is lab seconds, up to the record's end while it is there. `expired` is when it was given up;
     `not_taken` says why it never came to be in the queue. `recipients` are those known besides by
@@ -180,7 +180,7 @@ class Saved:
 
     def as_json(self) -> dict[str, Any]:
         """The copy as `lab trace --json` prints it."""
-        found = {key: value for key, value in vars(self).items() if key not in ("events",)}
+        found = {key: value for key, value in vars(self).items() if key != "events"}
         return found | {"evidence": places(self.events)}
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
-from lab.events import Event, in_order
+from lab.events import Event
+from lab.observe.retries import Retries
 from lab.observe.trace import arrivals
 from lab.observe.trace.connections import Connection, Connections, Transaction
 from lab.observe.trace.journey import Attempt, Duplicate, Hop, Saved, Trace
-from lab.observe.trace.messages import subjects
 from lab.observe.trace.readings import Mailboxes, duplicates
 from lab.observe.trace.stays import Stay, Stays
 from lab.record import Record
@@ -31,18 +30,16 @@ class Tracer:
 
     def __init__(self, record: Record) -> None:
         self._clock = record.clock
-        self.events = in_order(list(record.events))
-        addresses = record.about.get("addresses", {})
-        self.stays = Stays(self.events, addresses)
-        self.subjects = subjects(self.events)
-        self.connections = Connections(self.events, self.subjects)
-        self._mailboxes = Mailboxes(self.events, addresses, self.connections)
+        self.stays = Stays(record)
+        self.subjects = record.subjects
+        self.connections = Connections(record.events, record.subjects)
+        self._mailboxes = Mailboxes(record, self.connections)
         self._about = {
             told: (what, stay.message_id or stay.queue_id)
             for stay in self.stays.all
             for told, what in self._reports(stay)
         }
-        self._until = max((event.time for event in self.events), default=0.0)
+        self._until = record.events[-1].time
 
     def of_message_id(self, message_id: str) -> Trace:
         """The message of that Message-ID; without a hop if no server ever took it."""
@@ -128,15 +125,11 @@ class Tracer:
             previous = [before]
         ended = stay.left if stay.left is not None else self._until
         waited = None if stay.arrived is None or stay.not_taken else ended - stay.arrived
-        last: dict[str, float] = {}
-        attempts = []
-        for event in sorted(stay.attempts, key=lambda one: one.data.get("ended", one.time)):
-            attempt = self._attempt(stay, event)
-            before_that = last.get(attempt.recipient)
-            last[attempt.recipient] = attempt.began
-            if before_that is not None:
-                attempt = replace(attempt, wait=(attempt.began - before_that) * self._clock.scale)
-            attempts.append(attempt)
+        retries = Retries()
+        attempts = [
+            self._attempt(stay, event, retries.before(event))
+            for event in sorted(stay.attempts, key=lambda one: one.data.get("ended", one.time))
+        ]
         return Hop(
             node=stay.node,
             queue_id=stay.queue_id,
@@ -174,7 +167,10 @@ class Tracer:
         return found[0] if len(found) == 1 else None
 
     def _unheard(self, stay: Stay, source: str) -> tuple[str, str] | None:
-        """The hop before, at `source`, if it handed the message over but does not know of it."""
+        """The hop before, at `source`, if that did not hear that the message was taken from it.
+
+        It had the message in its queue when it came in here, and its log names no successor.
+        """
         for other in self.stays.of(stay.message_id) if stay.message_id else ():
             left = self._until if other.left is None else other.left
             if other.node == source and other is not stay and other.began <= stay.began <= left:
@@ -193,20 +189,20 @@ class Tracer:
 
     # Attempts -----------------------------------------------------------------------------------
 
-    def _attempt(self, stay: Stay, event: Event) -> Attempt:
+    def _attempt(self, stay: Stay, event: Event, before: Event | None) -> Attempt:
         data = event.data
         began, ended = data.get("began", event.time), data.get("ended", event.time)
         after = self.stays.after(stay, event)
         # Postfix gives two digits of how long it took (postconf(5), delay_logging_resolution_limit)
         slack = 0.1 + 0.06 * (ended - began)
-        transaction, among = self._transaction(stay, event, began - slack, ended + slack)
+        transaction, candidates = self._transaction(stay, event, began - slack, ended + slack)
         connection = transaction.connection if transaction else None
         if connection is None:
-            connection, among = self._spoken_to(stay, event, began - slack, ended)
+            connection, candidates = self._spoken_to(stay, event, began - slack, ended)
         calls: tuple[Connection, ...] = ()
         if _SUSPENDED not in data.get("reason", ""):
             calls, most = self._calls(stay, event, began - slack, ended)
-            among = among if connection else most
+            candidates = candidates if connection else most
         evidence = [event, *(transaction.events if transaction else ())]
         evidence += [one for call in calls for one in call.events]
         return Attempt(
@@ -219,7 +215,7 @@ class Tracer:
             reason=data.get("reason") or "",
             began=began,
             ended=ended,
-            wait=None,
+            wait=(event.time - before.time) * self._clock.scale if before else None,
             next=(after.node, after.queue_id) if after else None,
             connection=connection,
             transaction=transaction,

@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from lab.events import Event
+from lab.observe.maillog import LOCAL
 from lab.units import LabClock, format_duration
 from lab.views.ladder import words
 from lab.views.ladder.marks import Mark, Sighting, sighting
@@ -169,7 +170,7 @@ class Notes:
         stay = self.stays.setdefault((node, queue_id), Stay(node, queue_id, data["began"]))
         number = stay.tried[data["recipient"]] = stay.tried.get(data["recipient"], 0) + 1
         status, why = data["status"], words.reason(data["reason"])
-        local = data["program"] in ("lmtp", "virtual", "local")
+        local = data["program"] in LOCAL
         if status == "sent":
             label = "into the mailbox" if local else f"attempt {number}: accepted"
         elif status == "deferred":

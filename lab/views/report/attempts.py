@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lab.events import Event
+from lab.observe.maillog import GIVEN_UP, LOCAL
+from lab.observe.retries import Retries
+from lab.observe.trace.stays import Stay, Stays
 from lab.record import Record
 from lab.scenarios.evidence import Evidence
 from lab.units import format_duration, parse_duration
@@ -14,24 +17,25 @@ from lab.views.report.exhibits import Citation, Exhibits, Link
 from lab.views.report.text import Moment, moment
 
 
-class Outcome(NamedTuple):
-    """How an attempt can end: its class in the page, its sign, and what it means."""
+class Sign(NamedTuple):
+    """Stands for how an attempt can end: its class in the page, its mark, and what it means."""
 
     name: str
-    sign: str
+    mark: str
     means: str
 
 
-PASSED_ON = Outcome("passed", "●", "passed on to the next server")
-SAVED = Outcome("saved", "■", "saved in the mailbox")
-DEFERRED = Outcome("deferred", "▲", "in vain, and tried again later")
-BOUNCED = Outcome("bounced", "✕", "in vain, and given up")
-OUTCOMES = (DEFERRED, PASSED_ON, SAVED, BOUNCED)
+PASSED_ON = Sign("passed", "●", "passed on to the next server")
+SAVED = Sign("saved", "■", "saved in the mailbox")
+DEFERRED = Sign("deferred", "▲", "in vain, and tried again later")
+BOUNCED = Sign("bounced", "✕", "in vain, and given up")
+SIGNS = (DEFERRED, PASSED_ON, SAVED, BOUNCED)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """An attempt to pass a message on; `since` is lab time since the one before it."""
+    """An attempt to pass a message on; `since` is lab time since the one before, for the same
+    recipient."""
 
     began: float
     ended: float
@@ -39,21 +43,21 @@ class Attempt:
     node: str
     queue_id: str
     recipient: str
-    outcome: Outcome
+    sign: Sign
     status: str
     reason: str
     since: str
     link: Link
 
 
-@dataclass
+@dataclass(frozen=True)
 class Message:
     """A message's time with the servers, in lab seconds; `left` is None if it is still there."""
 
     name: str
     entered: float
     left: float | None
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt]
 
 
 @dataclass(frozen=True)
@@ -79,73 +83,52 @@ def _seconds(stated: Any) -> int | None:
 
 def messages(record: Record, exhibits: Exhibits) -> list[Message]:
     """Each message for which there was an attempt, in the order of the first ones."""
-    subjects = {
-        event.refs.message_id: event.data["subject"]
-        for event in record.of("action")
-        if event.data.get("subject")
-    }
-    entered, left = _stays(record)
-    grouped: dict[str, list[Event]] = {}
-    for event in record.of("attempt"):
-        grouped.setdefault(_key(event), []).append(event)
-    found = []
-    for events in grouped.values():
-        ids = {event.refs.queue_id or "" for event in events}
-        first = events[0].refs.queue_id or "?"
-        subject = subjects.get(events[0].refs.message_id)
-        came = min((entered[one] for one in ids if one in entered), default=events[0].lab_time)
-        gone = [left.get(one) for one in ids]
-        message = Message(
-            name=f"{first} {subject}" if subject else first,
-            entered=min(came, events[0].lab_time),
-            left=None if None in gone else max(one for one in gone if one is not None),
-        )
-        message.attempts = list(_attempts(record, events, exhibits))
-        found.append(message)
-    return found
+    found: dict[str | Stay, list[Stay]] = {}
+    stays = Stays(record)
+    for stay in stays.all:
+        # Without a Message-ID it is known by the first server that had it.
+        found.setdefault(stay.message_id or stays.linked([stay])[0], []).append(stay)
+    tried = [those for those in found.values() if any(stay.attempts for stay in those)]
+    told = [_message(record, those, exhibits) for those in tried]
+    return sorted(told, key=lambda message: message.attempts[0].began)
 
 
-def _key(event: Event) -> str:
-    return event.refs.message_id or event.refs.queue_id or str(event.seq)
+def _message(record: Record, stays: list[Stay], exhibits: Exhibits) -> Message:
+    attempts = list(_attempts(record, stays, exhibits))
+    subject = record.subjects.get(stays[0].message_id or "")
+    left = [stay.left for stay in stays if stay.not_taken is None]
+    gone = None if None in left else max(filter(None, left), default=None)
+    return Message(
+        name=f"{attempts[0].queue_id} {subject}" if subject else attempts[0].queue_id,
+        entered=min(record.clock.lab_time(min(stay.began for stay in stays)), attempts[0].began),
+        left=record.clock.lab_time(gone) if gone is not None else None,
+        attempts=attempts,
+    )
 
 
-def _stays(record: Record) -> tuple[dict[str, float], dict[str, float]]:
-    """When each queue ID entered a queue, and when it left it, in lab seconds."""
-    entered: dict[str, float] = {}
-    left: dict[str, float] = {}
-    for event in record.of("queue_change"):
-        queue_id = event.refs.queue_id or ""
-        entered.setdefault(queue_id, event.lab_time)
-        if event.data["what"] == "removed":
-            left[queue_id] = event.lab_time
-    return entered, left
-
-
-def _attempts(record: Record, events: Iterable[Event], exhibits: Exhibits) -> Iterable[Attempt]:
-    before: dict[tuple[str | None, str], float] = {}
-    for event in events:
-        data = event.data
-        same = event.refs.queue_id, data["recipient"]
-        pause = event.lab_time - before[same] if same in before else None
-        before[same] = event.lab_time
-        place = Evidence("log", node=event.node, line=data["line"], says=None)
+def _attempts(record: Record, stays: Iterable[Stay], exhibits: Exhibits) -> Iterator[Attempt]:
+    tried = [(event, stay) for stay in stays for event in stay.attempts]
+    retries = Retries()  # of this message alone: a queue ID can be used again
+    for event, stay in sorted(tried, key=lambda one: (one[0].time, one[0].seq)):
+        data, before = event.data, retries.before(event)
+        place = Evidence("log", node=event.node, line=data["line"])
         yield Attempt(
             began=event.lab_time,
             ended=record.clock.lab_time(data["ended"]),
             when=moment(record.clock, event.time),
-            node=event.node or "?",
-            queue_id=event.refs.queue_id or "?",
+            node=stay.node,
+            queue_id=stay.queue_id,
             recipient=data["recipient"],
-            outcome=outcome(event),
+            sign=sign(event),
             status=data["status"],
             reason=data["reason"],
-            since=format_duration(round(pause)) if pause is not None else "",
+            since=format_duration(round(event.lab_time - before.lab_time)) if before else "",
             link=exhibits.cite(place, Citation("attempts", "attempts")),
         )
 
 
-def outcome(event: Event) -> Outcome:
+def sign(attempt: Event) -> Sign:
     """How an attempt ended."""
-    if event.data["status"] == "sent":
-        return SAVED if event.data.get("program") == "lmtp" else PASSED_ON
-    return BOUNCED if event.data["status"] in ("bounced", "expired", "undeliverable") else DEFERRED
+    if attempt.data["status"] == "sent":
+        return SAVED if attempt.data["program"] in LOCAL else PASSED_ON
+    return BOUNCED if attempt.data["status"] in GIVEN_UP else DEFERRED

@@ -13,9 +13,10 @@ from typing import BinaryIO
 
 from lab.observe.pcap import CaptureCut, CaptureError, Frame, read_frames
 from lab.record import CAPTURES, Record
-from lab.views.report.text import Moment, counted, moment, size
+from lab.units import counted
+from lab.views.report.text import Moment, moment, size
 
-_EMBEDDED = 1_000_000  # octets of all captures together, up to which they are carried in the page
+_EMBEDDED = 500_000  # octets of all captures together, up to which they are carried in the page
 
 
 @dataclass

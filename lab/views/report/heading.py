@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from lab import events
 from lab.record import LOGS, Record
-from lab.units import format_duration
+from lab.units import counted, format_duration, wall_clock
 from lab.views.report.story import Judged
-from lab.views.report.text import counted, moment, real_time
+from lab.views.report.text import moment
 
 # How the servers name themselves in their logs when they start
 _SERVERS = (
@@ -37,16 +37,18 @@ class Ending:
 
 def ending(record: Record, verdicts: Sequence[Judged]) -> Ending:
     """How the run went."""
+    if record.about["scenario"] is None:  # a lab that is up: it goes on
+        return Ending("plain", "·", "recorded", "nothing was to be judged")
     wrong = [verdict for verdict in verdicts if not verdict.ok]
     judged = counted(len(verdicts), "expectation")
+    so_far = f"{judged} judged so far" if verdicts else "nothing was judged so far"
     outcome = record.outcome
     if outcome is None:
-        so_far = f"{judged} judged so far" if verdicts else "nothing was judged so far"
         if _being_written(record):
             return Ending("plain", "…", "still going on", so_far)
         return Ending("bad", "✗", "has no end on record", f"it was interrupted or killed; {so_far}")
-    if not verdicts and record.about["scenario"] is None:
-        return Ending("plain", "·", "recorded", "nothing was to be judged")
+    if error := outcome.get("error"):
+        return Ending("bad", "✗", "could not go on", f"{' '.join(error.split())}; {so_far}")
     if not verdicts:
         return Ending("bad", "✗", "NOT as expected", "nothing was judged")
     if outcome["ok"]:
@@ -66,9 +68,8 @@ def _being_written(record: Record) -> bool:
 def facts(record: Record) -> list[tuple[str, str]]:
     """What, where, when, and with which clock."""
     about, clock = record.about, record.clock
-    start = next(event for event in record.events if event.kind == "run")
-    last = record.events[-1]
-    real = last.time - start.time
+    start = record.run
+    real = record.events[-1].time - start.time
     if record.outcome is not None:
         real = record.outcome["real_seconds"]
     topology = about["topology"]
@@ -86,7 +87,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
             if clock.scale != 1
             else "lab time passes as real time does",
         ),
-        ("began", f"{began.lab} lab time, {real_time(start.time, '%Y-%m-%d %H:%M:%S UTC%z')}"),
+        ("began", f"{began.lab} lab time, {wall_clock(start.time, '%Y-%m-%d %H:%M:%S UTC%z')}"),
         ("lasted", f"{format_duration(real * clock.scale)} of lab time, {format_duration(real)}"),
     ]
     if schedule:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lab import events
 from lab.record import LOGS, Record
 from lab.views.report.exhibits import Exhibit
 from lab.views.report.text import Moment, moment
@@ -28,11 +29,11 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """A place in a log, for the page; `trouble` says why if it can't be read."""
+    """A place in a log, for the page, read from `source`; `trouble` says why if it can't be."""
 
     exhibit: Exhibit
     node: str
-    file: str
+    source: str
     number: int
     lines: list[Line]
     brief: str
@@ -47,7 +48,10 @@ def shown(record: Record, exhibits: Iterable[Exhibit]) -> list[Shown]:
 
 
 class _Books:
-    """The logs of a run: from its files, and where one is missing, from its events."""
+    """The logs of a run: from its files, and where one is missing or cut, from its events.
+
+    The files have more: also what was logged before the run began.
+    """
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -71,7 +75,10 @@ class _Books:
         """When a line was written, and what it says."""
         lines = self.file(node)
         if not 1 <= number <= len(lines):
-            return None
+            event = self._record.logged(node, number)
+            if event is None:
+                return None
+            return moment(self._record.clock, event.time), event.summary[:_LINE]
         stamp, _, text = lines[number - 1].partition(" ")
         try:
             return moment(self._record.clock, float(stamp)), text[:_LINE]
@@ -86,9 +93,12 @@ def _shown(exhibit: Exhibit, books: _Books) -> Shown:
         found = books.line(node, one)
         if found is not None:
             lines.append(Line(one, *found, meant=one == number))
+    file = source = f"{LOGS}/{node}.log"
     trouble = ""
+    if not 1 <= number <= len(books.file(node)):
+        source = f"{events.FILE} ({file} is not in the run's folder, or cut)"
     if not any(line.meant for line in lines):
-        trouble = f"{LOGS}/{node}.log has no line {number}: it is not in the run's folder, or cut"
+        trouble = f"neither {file} nor {events.FILE} has line {number}"
         lines = [Line(number, None, text, meant=True) for text in exhibit.says]
     brief = next((_STAMP.sub("", line.text) for line in lines if line.meant), "")
-    return Shown(exhibit, node, f"{LOGS}/{node}.log", number, lines, brief, trouble)
+    return Shown(exhibit, node, source, number, lines, brief, trouble)

@@ -11,10 +11,11 @@ from lab.observe.packets import ACK, FIN, PSH, RST, SYN, Arp, Icmp, Ip, Tcp, Udp
 from lab.observe.pcap import Frame
 from lab.record import Record
 from lab.scenarios.evidence import Evidence
+from lab.units import counted
 from lab.views.report import capturefiles
 from lab.views.report.capturefiles import CaptureFile
 from lab.views.report.exhibits import Exhibit
-from lab.views.report.text import Moment, counted, moment
+from lab.views.report.text import Moment, moment
 
 _DUMPED = 512  # octets of a frame
 _LINES, _LINE = 24, 400  # lines and characters of what is said
@@ -70,7 +71,9 @@ def _place(evidence: Evidence) -> tuple[str, int]:
 
 
 class _Heard:
-    """What the events say of some frames."""
+    """What the events tell of some frames (`places`) that their octets alone don't: what was said
+    in them, and with which number their connections began to count.
+    """
 
     def __init__(self, record: Record, places: set[tuple[str, int]]) -> None:
         self.packets: dict[tuple[str, int], Event] = {}

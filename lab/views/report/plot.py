@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from lab.record import Record
-from lab.units import format_duration
-from lab.views.report.attempts import OUTCOMES, Attempt, Message, Outcome, Schedule
+from lab.units import counted, format_duration
+from lab.views.report.attempts import SIGNS, Attempt, Message, Schedule, Sign
 from lab.views.report.text import Moment, moment
 
 WIDTH, LEFT, RIGHT = 1000, 200, 24
@@ -71,7 +71,7 @@ class Plot:
     bands: list[Band]
     ticks: list[Tick]
     rows: list[Row]
-    outcomes: list[Outcome]
+    signs: list[Sign]
     left_out: int
     words: str
     due: str
@@ -100,7 +100,7 @@ def plot(record: Record, messages: Sequence[Message], schedule: Schedule) -> Plo
     scale = _Scale(begin - room, end + room)
     height = _SINGLE if len(shown) == 1 else _ROW
     bottom = _TOP + height * len(shown) + 8
-    names = {one.outcome for message in shown for one in message.attempts}
+    used = {one.sign for message in shown for one in message.attempts}
     rows = [
         _row(message, scale, schedule, _TOP + height * (number + 0.5), last)
         for number, message in enumerate(shown)
@@ -112,7 +112,7 @@ def plot(record: Record, messages: Sequence[Message], schedule: Schedule) -> Plo
         bands=[_band(scale, on, off, words) for on, off, words in outages],
         ticks=list(_ticks(record, scale)),
         rows=rows,
-        outcomes=[one for one in OUTCOMES if one in names],
+        signs=[one for one in SIGNS if one in used],
         left_out=len(messages) - len(shown),
         words=_in_words(shown),
         due=format_duration(schedule.retry or 0) if any(row.due for row in rows) else "",
@@ -160,7 +160,7 @@ def _row(message: Message, scale: _Scale, schedule: Schedule, y: float, last: fl
         due = [
             attempt.began + schedule.retry
             for attempt in message.attempts
-            if attempt.outcome.name == "deferred"
+            if attempt.sign.name == "deferred"
         ]
     give_up = message.entered + schedule.give_up if schedule.give_up else None
     stays = last if message.left is None else message.left
@@ -206,7 +206,7 @@ def _in_words(messages: Sequence[Message]) -> str:
     ends: dict[str, int] = {}
     for message in messages:
         for attempt in message.attempts:
-            ends[attempt.outcome.means] = ends.get(attempt.outcome.means, 0) + 1
+            ends[attempt.sign.means] = ends.get(attempt.sign.means, 0) + 1
     how = "; ".join(f"{number} {means}" for means, number in ends.items())
-    plural = "s" if len(messages) > 1 else ""
-    return f"{count} attempts for {len(messages)} message{plural}: {how}. The table has each."
+    tried = f"{counted(count, 'attempt')} for {counted(len(messages), 'message')}"
+    return f"{tried}: {how}. The table has each."

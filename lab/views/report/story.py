@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.events import Event, Kind
+from lab.observe.retries import Retries
 from lab.record import Record
 from lab.scenarios.evidence import Evidence
-from lab.units import format_duration
+from lab.views import sentences
 from lab.views.report.exhibits import Citation, Exhibits, Link
 from lab.views.report.text import Moment, language, moment, paragraphs
 
@@ -94,7 +95,7 @@ class _Teller:
     def __init__(self, record: Record, exhibits: Exhibits) -> None:
         self._record = record
         self._exhibits = exhibits
-        self._reasons: dict[str | None, str] = {}
+        self._retries = Retries()
         self._verdicts = 0
         # What proves that a fault has its effect stands with the fault
         self._shown_elsewhere = {
@@ -146,35 +147,24 @@ class _Teller:
     _cable = _machine
 
     def _mailbox(self, event: Event) -> Item:
-        found = [f'"{one.get("subject")}"' for one in event.data["messages"]]
-        subjects = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
-        text = event.summary + (f": {subjects}" if subjects else "")
-        return self._line(event, "·", "plain", text, self._itself(event))
+        return self._line(event, "·", "plain", sentences.mailbox(event), self._itself(event))
 
     def _queue(self, event: Event) -> Item:
         line = self._line(event, "·", "plain", event.summary, self._itself(event))
         waits = []
         for entry in event.data["entries"][:_SHOWN_ALIKE]:
-            wait = f"{entry['queue_id']} {entry['state']}"
+            wait = sentences.queued(entry, event.lab_time, self._record.clock)
             if entry.get("next_attempt"):
                 when = moment(self._record.clock, entry["next_attempt"])
-                left = self._record.clock.lab_time(entry["next_attempt"]) - event.lab_time
-                wait += f"; next try in {format_duration(max(0, left))}, at {when.lab}"
-                wait += f" ({when.real})"
+                wait += f", at {when.lab} ({when.real})"
             waits.append(wait)
         more = len(event.data["entries"]) - len(waits)
         return replace(line, inner=waits + ([f"… and {more} more"] if more else []))
 
     def _attempt(self, event: Event) -> Item:
-        data, message = event.data, event.refs.queue_id
-        again = self._reasons.get(message) == data["reason"]
-        self._reasons[message] = data["reason"]
-        does = f"{event.node} tries {message} → {data['recipient']}"
-        if data.get("program") == "lmtp":
-            does = f"{event.node} puts {message} into the mailbox of {data['recipient']}"
-        sign, tone = ("✓", "good") if data["status"] == "sent" else ("✗", "warn")
-        text = f"{does}: {data['status']} ({'as before' if again else data['reason']})"
-        place = Evidence("log", node=event.node, line=data["line"]).as_json()
+        text = sentences.attempt(event, self._retries.before(event))
+        sign, tone = ("✓", "good") if event.data["status"] == "sent" else ("✗", "warn")
+        place = Evidence("log", node=event.node, line=event.data["line"]).as_json()
         return self._line(event, sign, tone, text, [place])
 
     def _dsn(self, event: Event) -> Item:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lab.events import Event
@@ -31,10 +31,9 @@ class Stream:
 
 def streams(record: Record, cited: Iterable[Exhibit]) -> list[Stream]:
     """All connections, capture by capture, in Wireshark's numbering."""
-    names = _subjects(record)
     carried: dict[tuple[str, int], list[str]] = {}
     for event in record.of("transaction"):
-        carried.setdefault(_key(event), []).append(_message(event, names))
+        carried.setdefault(_key(event), []).append(_message(event, record.subjects))
     began: dict[tuple[str, int], Event] = {}
     last: dict[tuple[str, int], Event] = {}
     for event in record.of("connection"):
@@ -80,16 +79,8 @@ def _end(event: Event, side: str) -> str:
     return f"{event.data.get(f'{side}_node') or ''} {event.data[side]}".strip()
 
 
-def _subjects(record: Record) -> dict[str | None, str]:
-    return {
-        event.refs.message_id: event.data["subject"]
-        for event in record.of("action")
-        if event.data.get("subject")
-    }
-
-
-def _message(event: Event, subjects: dict[str | None, str]) -> str:
-    subject = subjects.get(event.refs.message_id)
+def _message(event: Event, subjects: Mapping[str, str]) -> str:
+    subject = subjects.get(event.refs.message_id or "")
     name = f'"{subject}"' if subject else event.refs.message_id or "a message"
     ids = f" ({event.refs.queue_id})" if event.refs.queue_id else ""
     code = event.data.get("code")

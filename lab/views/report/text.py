@@ -7,12 +7,11 @@ is in it, also what is meant not to be seen.
 from __future__ import annotations
 
 import re
-import time
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from lab.units import LabClock, format_clock
+from lab.units import LabClock, format_clock, wall_clock
 
 # Control characters but tab and line feed; what turns the direction of writing or has no width;
 # line separators; halves of a character; and what is no character at all.
@@ -69,11 +68,6 @@ def size(octets: int) -> str:
     return f"{octets / 1000:.1f} kB" if octets < 1_000_000 else f"{octets / 1_000_000:.1f} MB"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 packet`, `2 packets`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
 class Moment(NamedTuple):
     """A moment on both clocks, as text."""
 
@@ -83,12 +77,4 @@ class Moment(NamedTuple):
 
 def moment(clock: LabClock, epoch: float) -> Moment:
     """The moment `epoch` (seconds since 1970) on the lab's clock and on the wall's."""
-    return Moment(format_clock(clock.lab_time(epoch)), real_time(epoch))
-
-
-def real_time(epoch: float, form: str = "%H:%M:%S") -> str:
-    """The wall clock at `epoch`, here where the report is made."""
-    try:
-        return time.strftime(form, time.localtime(epoch))
-    except (ValueError, OverflowError, OSError):  # a damaged capture has any time
-        return f"{epoch:.0f} s"
+    return Moment(format_clock(clock.lab_time(epoch)), wall_clock(epoch))

@@ -9,9 +9,10 @@ from itertools import groupby
 from typing import Literal
 
 from lab.events import Event
-from lab.observe.trace.connections import Handover
+from lab.observe.maillog import LOCAL
+from lab.observe.trace.connections import Transaction
 from lab.observe.trace.journey import Attempt, Hop, Reading, Saved, Trace
-from lab.units import LabClock, format_clock, format_duration
+from lab.units import LabClock, counted, format_clock, format_duration
 
 Mood = Literal["good", "bad", "waits", "plain"]
 # A moment has no length; a stay is waiting; the rest is work.
@@ -79,7 +80,10 @@ def _about(trace: Trace, child: Trace) -> tuple[Event, ...]:
 
 
 class _Told:
-    """The steps of one message, without its reports."""
+    """Puts into words what happened to one message, as steps; its reports are told by another.
+
+    A copy in a mailbox is told once: with the attempt that put it there, or else by itself.
+    """
 
     def __init__(self, trace: Trace, depth: int) -> None:
         self._trace = trace
@@ -128,7 +132,7 @@ class _Told:
 
     # On its way ---------------------------------------------------------------------------------
 
-    def _offer(self, offer: Handover) -> Step:
+    def _offer(self, offer: Transaction) -> Step:
         connection = offer.connection
         answer = f"{offer.code} {_first(offer.reply)}" if offer.code else "no answer"
         server = connection.server_node or connection.server
@@ -144,7 +148,7 @@ class _Told:
         )
 
     def _submission(self, hop: Hop) -> Iterator[Step]:
-        came, wire = hop.handover, hop.connection
+        came, wire = hop.transaction, hop.connection
         if came is None and hop.client is None:
             return
         secret = ", encrypted" if wire and wire.encrypted else ""
@@ -224,17 +228,19 @@ class _Told:
             told += [one for one in self._copies(hop, attempt) if one not in told]
         copies = told[before_this:]
         sent = first.outcome == "sent"
-        if copies or (sent and first.next is None and first.program == "lmtp"):
-            label, note = "  LMTP", ", ".join(_place(one) for one in copies) or "saved"
-            text = f"puts it by LMTP into {note}{whom}"
+        if copies or (sent and first.next is None and first.program in LOCAL):
+            how = "LMTP" if first.program == "lmtp" else first.program
+            into = ", ".join(_place(one) for one in copies)
+            label, note = f"  {how}", into or "saved"
+            text = f"puts it by {how} into {into or 'a mailbox'}{whom}"
             text += " (again: a duplicate)" if any(one in self._again for one in copies) else ""
         else:
             names = ", ".join(one.recipient.partition("@")[0] for one in attempts)
             label = f"  attempt {number}" + (f" {names}" if self._many else "")
             note = _note(first)
             text = f"attempt {number}{whom}: {_told(first, before)}"
-        handover = first.handover
-        began = min(first.began, handover.began) if handover else first.began
+        transaction = first.transaction
+        began = min(first.began, transaction.began) if transaction else first.began
         step = self._step(
             hop.node,
             label,
@@ -306,7 +312,7 @@ class _Told:
 def _once(attempt: Attempt) -> tuple[object, ...]:
     """What attempts for several recipients of one message have in common."""
     named = None if attempt.outcome == "sent" and attempt.next is None else attempt.reason
-    wire = attempt.handover or attempt.connection
+    wire = attempt.transaction or attempt.connection
     return (
         attempt.program,
         attempt.relay,
@@ -320,8 +326,8 @@ def _once(attempt: Attempt) -> tuple[object, ...]:
 def _proof(attempt: Attempt) -> Iterator[Event]:
     """The log line; the first packet of the transaction, or of the call."""
     yield from attempt.events[:1]
-    if attempt.handover:
-        yield from attempt.handover.events[:1]
+    if attempt.transaction:
+        yield from attempt.transaction.events[:1]
     elif attempt.connection:
         yield from attempt.connection.events
     for call in attempt.calls:
@@ -340,28 +346,30 @@ def _told(attempt: Attempt, before: Attempt | None) -> str:
 
 def _wire(attempt: Attempt) -> str:
     """What the packets add."""
-    connection, handover = attempt.connection, attempt.handover
+    connection, transaction = attempt.connection, attempt.transaction
     if connection is None:
-        one_of = f", one of {attempt.among} calls alike" if attempt.among > 1 else ""
-        syns = f"{attempt.tries} SYN{'s' if attempt.tries > 1 else ''}"
-        return f"; {syns}, {attempt.answer}{one_of}" if attempt.calls else ""
+        one_of = f", one of {attempt.candidates} calls alike" if attempt.candidates > 1 else ""
+        return (
+            f"; {counted(attempt.tries, 'SYN')}, {attempt.answer}{one_of}" if attempt.calls else ""
+        )
     said = f"; connection {connection.stream}"
-    if connection.encrypted and handover is None:
-        return f"{said}, encrypted" + (f" (or one of {attempt.among})" if attempt.among > 1 else "")
+    if connection.encrypted and transaction is None:
+        or_one = f" (or one of {attempt.candidates})" if attempt.candidates > 1 else ""
+        return f"{said}, encrypted{or_one}"
     many = len(connection.carried)
-    return said + (f", message {handover.number} of {many}" if handover and many > 1 else "")
+    return said + (f", message {transaction.number} of {many}" if transaction and many > 1 else "")
 
 
 def _note(attempt: Attempt) -> str:
     if attempt.outcome == "sent":
         many = len(attempt.connection.carried) if attempt.connection else 0
-        if attempt.handover and many > 1:
-            return f"sent, {attempt.handover.number} of {many}"
+        if attempt.transaction and many > 1:
+            return f"sent, {attempt.transaction.number} of {many}"
         return "sent"
     if attempt.calls:
         return f"{attempt.outcome}: {attempt.answer}"
-    if attempt.handover and attempt.handover.code:
-        return f"{attempt.outcome}: {attempt.handover.code}"
+    if attempt.transaction and attempt.transaction.code:
+        return f"{attempt.outcome}: {attempt.transaction.code}"
     return attempt.outcome
 
 

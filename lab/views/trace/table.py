@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-import time
 from collections.abc import Iterable
 
 from lab.observe.trace.connections import Connection
 from lab.observe.trace.journey import Arrival, Attempt, Trace, places
 from lab.scenarios.evidence import Evidence
-from lab.units import LabClock, format_clock, format_duration
+from lab.units import LabClock, counted, format_clock, format_duration, wall_clock
 from lab.views.tables import paint, table
 from lab.views.trace.steps import Mood, Step, steps
 
 _WIDTH = 100
 _NAMES = ("lab time", "real", "waited", "machine", "what happened", "where to look")
 _PLACES = 3  # to look at, named beside a step
-_COMPANY = 8  # other messages of a connection named
+_OTHERS = 8  # other messages of a connection named
 _COLOURS: dict[Mood, str | None] = {
     "good": "green",
     "bad": "red",
@@ -102,7 +101,7 @@ def _became(trace: Trace, one: Arrival) -> str:
     tries = [a for hop in trace.hops for a in hop.attempts if a.original == one.recipient]
     vain = sum(a.outcome != "sent" for a in tries)
     if vain:
-        words += f", {vain} attempt{'s' if vain > 1 else ''} in vain"
+        words += f", {counted(vain, 'attempt')} in vain"
     if one.outcome in ("queued", "deferred"):
         words += f": still in the queue of {one.node}"
     if one.outcome == "relayed":
@@ -138,7 +137,7 @@ def _both(real_seconds: float, scale: float) -> str:
 def _row(step: Step, clock: LabClock) -> tuple[str, str, str, str, str, str]:
     return (
         format_clock(clock.lab_time(step.began)),
-        time.strftime("%H:%M:%S", time.localtime(step.began)),
+        wall_clock(step.began),
         format_duration(step.wait) if step.wait is not None else "",
         step.node,
         step.text,
@@ -175,7 +174,7 @@ def _sharing(trace: Trace) -> Iterable[Attempt]:
     found: dict[str, Attempt] = {}
     for hop in trace.hops:
         for attempt in hop.attempts:
-            if attempt.connection and attempt.company:
+            if attempt.connection and attempt.shared_with:
                 found.setdefault(attempt.connection.id, attempt)
     return found.values()
 
@@ -184,10 +183,10 @@ def _shared(trace: Trace, attempt: Attempt) -> str:
     """The messages of a connection, in order, this one marked."""
     connection = attempt.connection
     assert connection is not None
-    here = attempt.handover.number if attempt.handover else 0
+    here = attempt.transaction.number if attempt.transaction else 0
     lines = [_title(connection)]
     carried = connection.carried
-    shown = [one for one in carried if abs(one.number - here) <= _COMPANY // 2]
+    shown = [one for one in carried if abs(one.number - here) <= _OTHERS // 2]
     for one in shown:
         mark = "→" if one.number == here else " "
         subject = f'  "{one.subject}"' if one.subject else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lab.observe.trace.journey import Trace
-from lab.units import LabClock, format_clock, format_duration
+from lab.units import LabClock, format_clock, format_duration, wall_clock
 from lab.views.tables import coloured
 from lab.views.trace.steps import Mood, Step, steps
 from lab.views.trace.table import heading
@@ -163,15 +162,9 @@ def _drawn(trace: Trace, told: list[Step], width: int) -> list[Text]:
         line.rstrip()
         lines.append(line)
     first, last = told[0].began, max(_end(step, trace.until) for step in told)
-    lines += [Text(""), Text(f"{_LEGEND}   real time {_real(first, last)}", style="dim")]
+    real = f"real time {wall_clock(first)} to {wall_clock(last)}"
+    lines += [Text(""), Text(f"{_LEGEND}   {real}", style="dim")]
     return lines
-
-
-def _real(first: float, last: float) -> str:
-    def moment(epoch: float) -> str:
-        return time.strftime("%H:%M:%S", time.localtime(epoch))
-
-    return f"{moment(first)} to {moment(last)}"
 
 
 def _end(step: Step, until: float) -> float:
