@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lab import events
 from lab.errors import LabError, UsageError
-from lab.events import Event, Kind, OutcomeData, RunData
+from lab.events import Event
+from lab.kinds import Kind, OutcomeData, RunData
 from lab.units import LabClock
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Record:
         found = events.read(folder)
         if not any(event.kind == "run" for event in found):
             raise UsageError("the record does not say what it is of", where=str(folder))
+        for event in found:
+            _check_evidence(folder, event)
         return cls(folder, tuple(found))
 
     @cached_property
@@ -108,6 +111,17 @@ class Record:
                     if one.get("message_id") and one.get("subject"):
                         found.setdefault(one["message_id"], one["subject"])
         return found
+
+
+def _check_evidence(folder: Path, event: Event) -> None:
+    from lab.scenarios.evidence import Evidence
+
+    try:
+        for place in event.data.get("evidence", ()):
+            Evidence.of(place)
+    except UsageError as error:
+        where = f"{folder / events.FILE}: event {event.seq}"
+        raise UsageError(error.what, where=where) from error
 
 
 def _subject(text: str) -> str | None:

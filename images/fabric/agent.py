@@ -37,7 +37,8 @@ DRAIN_SECONDS = 2.0  # for tcpdump to read what has passed
 # 256 KiB, its defaults, a burst of nine makes it lose some. Here none is longer than 1514 octets.
 TCPDUMP = ["tcpdump", "--immediate-mode", "-U", "-Z", "root", "-s", "2048", "-B", "16384"]
 RECORD = pathlib.Path("/lab/record")
-RECORD_MEGABYTES = 50  # in each of the two files kept for a network: of the past the newer part
+RECORD_MEGABYTES, RECORD_FILES = 10, 10  # of each network: of the past the newest 90 MB or more
+FORGET_SECONDS = 0.2
 PCAP_HEADER = 24
 
 
@@ -273,21 +274,19 @@ def _ports(pid, protocol):
 def record(networks):
     """Keep on record what passes on each network, from when this returns; what goes on, goes on.
 
-    When it began (epoch seconds).
+    Since when there is a record (epoch seconds).
     """
     RECORD.mkdir(exist_ok=True)
     began = []
     for network in networks:
-        file = RECORD / f"{network}.pcap"
-        if _recording(file):
+        if _recording(network):
             continue
-        for old in _recorded(network):
-            old.unlink()
-        argv = [*TCPDUMP, "-i", network, "-w", str(file)]
-        argv += ["-C", str(RECORD_MEGABYTES), "-W", "2"]
+        # No name is ever used twice: who reads may be slow.
+        file = RECORD / f"{network}@{time.time_ns()}.pcap"
+        argv = [*TCPDUMP, "-i", network, "-w", str(file), "-C", str(RECORD_MEGABYTES)]
         silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         dump = subprocess.Popen(argv, stderr=subprocess.PIPE, start_new_session=True, **silent)
-        file.with_suffix(".pid").write_text(str(dump.pid))
+        (RECORD / f"{network}.pid").write_text(str(dump.pid))
         began.append(dump)
     for dump in began:
         for line in dump.stderr:
@@ -295,9 +294,8 @@ def record(networks):
                 break
         else:
             raise RuntimeError(f"tcpdump ended with status {dump.wait()}")
-    since = RECORD / "since"
-    if began or not since.exists():
-        since.write_text(str(time.time()))
+    if not (RECORD / "since").exists():
+        (RECORD / "since").write_text(str(time.time()))
     return recorded_since()
 
 
@@ -308,58 +306,80 @@ def recorded_since():
     return None
 
 
-def _recording(file):
-    """Whether a tcpdump still writes `file`."""
+def _recording(network):
+    """Whether a tcpdump keeps the record of `network`."""
     try:
-        pid = int(file.with_suffix(".pid").read_text())
-        said = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        pid = int((RECORD / f"{network}.pid").read_text())
+        said = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return False
-    return str(file).encode() in said
+    return f"{RECORD}/{network}@".encode() in said
 
 
 def _recorded(network):
-    """The files of a network's record, the one being written last."""
-    found = []
-    for file in RECORD.glob(f"{network}.pcap[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just been begun anew
-            found.append((file.stat().st_mtime_ns, file.name, file))
-    return [file for _, _, file in sorted(found)]
+    """The files of a network's record, the oldest first; tcpdump numbers all but the first."""
+
+    def age(file):
+        begun, _, number = file.name.partition("@")[2].partition(".pcap")
+        return int(begun), int(number or 0)
+
+    return sorted(RECORD.glob(f"{network}@*.pcap*"), key=age)
+
+
+def forget():
+    """Keep of each network's record only the newest files, for ever."""
+    while True:
+        for pid in RECORD.glob("*.pid"):
+            for file in _recorded(pid.stem)[:-RECORD_FILES]:
+                file.unlink(missing_ok=True)
+        time.sleep(FORGET_SECONDS)
 
 
 def replay(network, follow):
     """Write a network's record to stdout, one pcap whatever it was kept in; go on if to `follow`.
 
-    tcpdump goes on at the start of the older file when the newer is full.
+    A file is read to its end before the next, and stays readable when it is forgotten meanwhile;
+    who is too slow misses whole files.
     """
-    out, gone = sys.stdout.buffer, _stdin_ended() if follow else None
-    name, place, begun = None, 0, False
+    gone = _stdin_ended() if follow else None
+    begun = False
+    last = None
+    with contextlib.suppress(BrokenPipeError):
+        while file := _after(network, last, gone):
+            last = file
+            with contextlib.suppress(FileNotFoundError), file.open("rb") as source:
+                if begun:
+                    source.seek(PCAP_HEADER)
+                while data := _more(source, network, file, gone):
+                    sys.stdout.buffer.write(data)
+                    sys.stdout.buffer.flush()
+                    begun = True
+
+
+def _after(network, last, gone):
+    """The file to read after `last` (None: the first); None when there are no more for us."""
     while gone is None or not gone.is_set():
         files = _recorded(network)
-        names = [file.name for file in files]
-        if name not in names or (RECORD / name).stat().st_size < place:
-            # The beginning, or tcpdump has come round and overwritten what we were to read.
-            name, place = names[0] if names else None, 0
-        data = _rest(RECORD / name, place) if name else b""
-        place += len(data)
-        if place >= PCAP_HEADER and begun and place == len(data):
-            data = data[PCAP_HEADER:]  # of the second file
-        begun = begun or place >= PCAP_HEADER
-        with contextlib.suppress(BrokenPipeError):
-            out.write(data)
-            out.flush()
-        if not data and name and name != names[-1]:
-            name, place = names[names.index(name) + 1], 0
-        elif not data and not follow:
-            return
-        elif not data:
-            time.sleep(RETRY_SECONDS)
+        newer = files[files.index(last) + 1 :] if last in files else files
+        if newer:
+            return newer[0]
+        if gone is None:
+            return None
+        time.sleep(RETRY_SECONDS)
+    return None
 
 
-def _rest(file, place):
-    with contextlib.suppress(OSError), open(file, "rb") as source:  # noqa: PTH123
-        source.seek(place)
-        return source.read(1 << 20)
+def _more(source, network, file, gone):
+    """What comes next in a file of the record; nothing when it is complete, or for us at its end.
+
+    tcpdump begins the next one when it has written a packet: a file that has a successor is whole.
+    """
+    while gone is None or not gone.is_set():
+        whole = _recorded(network)[-1:] != [file]
+        data = source.read(1 << 20)
+        if data or whole or gone is None:
+            return data
+        time.sleep(RETRY_SECONDS)
     return b""
 
 
@@ -400,6 +420,8 @@ def serve():
 
 def hold():
     """Serve whoever attaches to the main program, and keep the fabric whatever they do."""
+    RECORD.mkdir(exist_ok=True)
+    threading.Thread(target=forget, daemon=True).start()
     with contextlib.suppress(Exception):
         serve()
     while True:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import events
+from lab.errors import LabError
 from lab.events import EventLog, Observation
 from lab.observe import maillog
 from lab.observe.capture import Replay
@@ -100,13 +101,16 @@ def _passed(lab: Lab, network: str, folder: Path) -> Iterator[Observation]:
 
 
 def _now(lab: Lab) -> Iterator[Observation]:
-    """How things stand: the queues of the mail servers that run."""
+    """How things stand: the queues of the mail servers that can be asked."""
     from lab.engine import containers
     from lab.services import postfix
 
     for name, node in lab.plan.topology.nodes.items():
         if isinstance(node, MailServer) and containers.process(lab.container(name)):
-            entries = postfix.queue(lab, name)
+            try:
+                entries = postfix.queue(lab, name)
+            except LabError:
+                continue  # frozen, say: what has happened so far can be told all the same
             data = {"entries": [dataclasses.asdict(entry) for entry in entries]}
             yield Observation(
                 "queue", f"{len(entries)} in the queue of {name}", time.time(), name, data

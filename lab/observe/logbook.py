@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lab.events import Kind, Observation, Refs
+from lab.events import Observation, Refs
+from lab.kinds import Kind
 from lab.observe import maillog
 from lab.observe.maillog import Attempt, LogLine, QueueEvent
 

@@ -204,7 +204,8 @@ class Tap:
                 "number": number,
                 "frames": found["frames"],
             }
-            outcome = f"{mail.code} {reply.text.splitlines()[0]}" if reply else "no reply"
+            words = reply.text.partition("\n")[0] if reply else ""
+            outcome = f"{mail.code} {words}".rstrip() if reply else "no reply"
             yield Observation(
                 "transaction",
                 f"<{mail.mail_from}> → {', '.join(f'<{to}>' for to in mail.recipients)}: {outcome}",

@@ -96,15 +96,17 @@ def _log(lab: Lab, node: str, queue_id: str) -> str:
 
 
 def test_a_recorder_that_was_killed_is_started_again(lab: Lab, standing: Plan) -> None:
+    before, since = send(lab, ALICE, BOB), recorded_since(lab)
+    delivered(lab, BOB, before)
     for process in processes_of({lab.container(FABRIC)}, "tcpdump"):
         os.kill(process, signal.SIGKILL)
-    before = recorded_since(lab)
     lab = up(standing)
-    assert recorded_since(lab) > before
-    sent = send(lab, ALICE, BOB)
-    delivered(lab, BOB, sent)
+    assert recorded_since(lab) == since, "what was on record still is"
+    after = send(lab, ALICE, BOB)
+    delivered(lab, BOB, after)
     with record_of(lab) as record:
-        assert about(record, sent.message_id, "transaction")
+        assert about(record, before.message_id, "transaction")
+        assert about(record, after.message_id, "transaction")
 
 
 def test_a_recorder_begins_with_the_past_and_goes_on(lab: Lab) -> None:

@@ -24,7 +24,8 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from lab import scenarios
 from lab.engine import containers
 from lab.engine.lab import Lab
-from lab.events import DATA, read
+from lab.events import read
+from lab.kinds import DATA
 from lab.observe.packets import ACK, SYN, Tcp, decode
 from lab.observe.pcap import Frame, read_frames
 

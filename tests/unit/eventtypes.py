@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from lab.events import DATA, Kind
+from lab.kinds import DATA, Kind
 
 
 @cache

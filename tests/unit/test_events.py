@@ -25,6 +25,8 @@ from lab.observe.pcap import read_frames
 from lab.units import LabClock
 
 STARTED = 1_795_445_246.0
+LINE = {"line": 7, "program": "postfix/qmgr"}
+TOLD = {"role": "tell", "key": "before", "evidence": []}
 Read = Callable[[], list[dict[str, Any]]]
 
 
@@ -117,8 +119,8 @@ def test_people_can_read_the_file_in_their_own_script(log: EventLog, file: Path)
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_record(log: EventLog, file: Path) -> None:
-    log.add("log", "what somebody's JSON held: \udc80")
-    log.add("log", "next")
+    log.add("log", "what somebody's JSON held: \udc80", data=LINE)
+    log.add("log", "next", data=LINE)
     assert [event.seq for event in events.read(file.parent)] == [1, 2]
     assert parse(file.read_bytes().split(b"\n")[0]).summary.endswith("\udc80")
 
@@ -126,13 +128,13 @@ def test_half_a_surrogate_pair_does_not_stop_the_record(log: EventLog, file: Pat
 def test_what_is_no_json_is_refused_before_it_has_a_number(log: EventLog, read: Read) -> None:
     with pytest.raises(TypeError):
         log.add("log", "octets", data={"text": b"octets"})
-    log.add("log", "text")
+    log.add("log", "text", data=LINE)
     assert [line["seq"] for line in read()] == [1]
 
 
 def test_an_observation_is_recorded_as_it_was_seen(log: EventLog, read: Read) -> None:
     refs = Refs(file="captures/sender-lan.pcap", frame=4)
-    seen = Observation("turn", "QUIT", STARTED + 1.23456789, "mail", {"side": "client"}, refs)
+    seen = Observation("log", "removed", STARTED + 1.23456789, "mail", LINE, refs)
     assert log.record(seen) == parse(json.dumps(read()[0]))
     assert (read()[0]["time"], read()[0]["lab_time"]) == (STARTED + 1.234568, 74.074)
 
@@ -141,7 +143,7 @@ def test_an_observation_is_recorded_as_it_was_seen(log: EventLog, read: Read) ->
 
 
 def test_a_record_is_read_in_the_order_in_which_things_happened(log: EventLog, file: Path) -> None:
-    made = [log.add("log", f"{n}", when=STARTED + n) for n in (9, 3, 3, 6)]
+    made = [log.add("log", f"{n}", when=STARTED + n, data=LINE) for n in (9, 3, 3, 6)]
     assert events.read(file.parent) == in_order(made)
     assert [(event.summary, event.seq) for event in in_order(made)] == [
         *(("3", 2), ("3", 3), ("6", 4), ("9", 1))
@@ -156,7 +158,7 @@ def test_a_line_that_was_cut_off_is_left_out(
     log = EventLog(folder / events.FILE, LabClock(STARTED, scale=60))
     ends = [0]
     for text in data.draw(st.lists(st.text(min_size=1), min_size=1, max_size=4)):
-        log.add("narration", f"편지 {text}", when=STARTED)
+        log.add("narration", f"편지 {text}", when=STARTED, data=TOLD)
         ends.append((folder / events.FILE).stat().st_size)
     log.close()
     cut = data.draw(st.integers(0, ends[-1]))
@@ -169,12 +171,61 @@ def test_a_line_that_was_cut_off_is_left_out(
     "line", ['{"seq": 1}', "[]", "nonsense", "", '{"seq": 2, "refs": {"frames": 3}}', "\udc80"]
 )
 def test_a_damaged_record_is_refused_with_the_line(log: EventLog, file: Path, line: str) -> None:
-    log.add("log", "whole")
+    log.add("log", "whole", data=LINE)
     with file.open("ab") as stream:
         stream.write(line.encode(errors="surrogateescape") + b"\n")
     with pytest.raises(UsageError) as caught:
         events.read(file.parent)
     assert str(caught.value) == f"{file}:2:1: this is no event"
+
+
+def test_what_is_new_to_this_reader_is_passed_over(log: EventLog, file: Path) -> None:
+    known = log.add("log", "removed", data=LINE)
+    line = json.loads(known.as_json())
+    newer = {**line, "colour": "red", "refs": {**line["refs"], "flow": 3}}
+    newer["data"] = {**line["data"], "level": "info"}
+    with file.open("a", encoding="utf-8") as stream:
+        for one in (newer, {**line, "kind": "weather", "data": {"rain": True}}):
+            stream.write(json.dumps(one) + "\n")
+    first, second = events.read(file.parent)
+    assert first == known
+    assert (second.refs, second.data) == (known.refs, {**LINE, "level": "info"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"time": None},
+        {"time": "now"},
+        {"time": -1},
+        {"time": 1e300},
+        {"lab_time": 1e300},
+        {"data": None},
+        {"data": {}},
+        {"data": {"line": "seven", "program": None}},
+        {"summary": None},
+        {"seq": "first"},
+        {"refs": None},
+        {"kind": None},
+    ],
+)
+def test_what_is_not_of_its_type_is_no_event(
+    log: EventLog, file: Path, change: dict[str, Any]
+) -> None:
+    line = json.loads(log.add("log", "removed", data=LINE).as_json())
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line | change) + "\n")
+    with pytest.raises(UsageError, match=r":2:1: this is no event"):
+        events.read(file.parent)
+    with pytest.raises(UsageError, match=r":2:1: this is no event"):
+        list(follow(file, poll_seconds=0))
+
+
+@pytest.mark.parametrize("line", ['{"time": NaN}', "[" * 200_000])
+def test_what_is_no_json_is_no_event(file: Path, line: str) -> None:
+    file.write_text(line + "\n")
+    with pytest.raises(UsageError, match=r":1:1: this is no event"):
+        events.read(file.parent)
 
 
 def test_where_there_is_no_record(tmp_path: Path) -> None:
@@ -190,22 +241,22 @@ def test_where_there_is_no_record(tmp_path: Path) -> None:
 
 
 def test_who_reads_along_gets_each_event_as_it_is_written(log: EventLog, file: Path) -> None:
-    log.add("log", "before")
+    log.add("log", "before", data=LINE)
     told = follow(file, poll_seconds=0)
     first = next(told)
     assert first and first.summary == "before"
     assert next(told) is None
     for number in range(3):
-        event = log.add("log", f"{number}")
+        event = log.add("log", f"{number}", data=LINE)
         assert next(told) == event
         assert next(told) is None
-    last = log.add("log", "last")
+    last = log.add("log", "last", data=LINE)
     log.close()
     assert list(told) == [last]
 
 
 def test_a_line_of_which_half_has_arrived_is_waited_for(log: EventLog, file: Path) -> None:
-    octets = (Event(1, STARTED, 0.0, None, "narration", "편지").as_json() + "\n").encode()
+    octets = (Event(1, STARTED, 0.0, None, "narration", "편지", TOLD).as_json() + "\n").encode()
     within = octets.index("편".encode()) + 1  # within a letter
     told = follow(file, poll_seconds=0)
     with file.open("ab", buffering=0) as stream:
@@ -222,7 +273,7 @@ def test_following_from_another_thread_misses_nothing(log: EventLog, file: Path)
     heard: list[Event] = []
     reader = threading.Thread(target=lambda: heard.extend(filter(None, follow(file, 0.001))))
     reader.start()
-    made = [log.add("log", f"{n} " + "편" * 4000) for n in range(200)]
+    made = [log.add("log", f"{n} " + "편" * 4000, data=LINE) for n in range(200)]
     log.close()
     reader.join(30)
     assert heard == made
@@ -234,7 +285,7 @@ def writer(file: Path) -> Iterator[subprocess.Popen[str]]:
     program = (
         "import sys, pathlib; from lab.events import EventLog; from lab.units import LabClock\n"
         f"log = EventLog(pathlib.Path(sys.argv[1]), LabClock({STARTED}, 60))\n"
-        "log.add('log', 'begun'); print('ready', flush=True); sys.stdin.read()"
+        f"log.add('log', 'begun', data={LINE}); print('ready', flush=True); sys.stdin.read()"
     )
     argv = [sys.executable, "-c", program, str(file)]
     with subprocess.Popen(argv, stdin=-1, stdout=-1, text=True) as process:

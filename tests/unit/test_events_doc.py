@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import pytest
 
-from lab.events import DATA, Kind
+from lab.kinds import DATA, Kind
 
 DOC = (Path(__file__).parents[2] / "docs/events.md").read_text(encoding="utf-8")
 CONNECTION = set(re.findall(r"`(\w+)`", DOC.partition("**The keys of a connection**")[2][:150]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,10 +36,10 @@ def record(number: int) -> bytes:
     return struct.pack("<IIII", 1_700_000_000 + number, 0, len(data), len(data)) + data
 
 
-def keep(folder: Path, index: int, numbers: range, *, mtime: int) -> None:
-    file = folder / f"lan.pcap{index}"
+def keep(folder: Path, number: int, numbers: range, begun: int = 1) -> None:
+    """Write the file of that number, as tcpdump names them."""
+    file = folder / f"lan@{begun}.pcap{number or ''}"
     file.write_bytes(HEADER + b"".join(map(record, numbers)))
-    os.utime(file, (mtime, mtime))
 
 
 def frames(octets: bytes) -> list[int]:
@@ -47,19 +47,20 @@ def frames(octets: bytes) -> list[int]:
 
 
 def test_one_file_is_told_as_it_is(agent: Any, tmp_path: Path, capsysbinary: Output) -> None:
-    keep(tmp_path, 0, range(1, 4), mtime=1)
+    keep(tmp_path, 0, range(1, 4))
     agent.replay("lan", False)
     assert frames(capsysbinary.readouterr().out) == [1, 2, 3]
 
 
-@pytest.mark.parametrize("older", [0, 1])
-def test_of_two_files_the_older_comes_first(
-    agent: Any, tmp_path: Path, capsysbinary: Output, older: int
+def test_several_files_are_one_record_with_one_header(
+    agent: Any, tmp_path: Path, capsysbinary: Output
 ) -> None:
-    keep(tmp_path, older, range(1, 4), mtime=1)
-    keep(tmp_path, 1 - older, range(4, 6), mtime=2)
+    for number in range(12):  # the tenth comes after the second
+        keep(tmp_path, number, range(10 * number, 10 * number + 2))
+    keep(tmp_path, 0, range(200, 202), begun=2)  # tcpdump was started again
     agent.replay("lan", False)
-    assert frames(capsysbinary.readouterr().out) == [1, 2, 3, 4, 5], "and one header"
+    expected = [10 * number + more for number in range(12) for more in (0, 1)]
+    assert frames(capsysbinary.readouterr().out) == [*expected, 200, 201]
 
 
 def test_a_network_that_is_not_on_record_is_empty(agent: Any, capsysbinary: Output) -> None:
@@ -67,38 +68,70 @@ def test_a_network_that_is_not_on_record_is_empty(agent: Any, capsysbinary: Outp
     assert capsysbinary.readouterr().out == b""
 
 
+def follow(agent: Any, monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], None]) -> None:
+    """Follow the record; whenever there is nothing more, one of the `steps` happens."""
+    ended = threading.Event()
+    monkeypatch.setattr(agent, "_stdin_ended", lambda: ended)
+    left = iter([*steps, ended.set])
+    monkeypatch.setattr(agent.time, "sleep", lambda seconds: next(left)())
+    agent.replay("lan", True)
+
+
 def test_following_goes_on_in_the_next_file(
     agent: Any, tmp_path: Path, capsysbinary: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = threading.Event()
-    monkeypatch.setattr(agent, "_stdin_ended", lambda: ended)
-    steps = iter(
-        [
-            lambda: keep(tmp_path, 0, range(1, 6), mtime=1),  # it grows
-            lambda: keep(tmp_path, 1, range(6, 8), mtime=2),  # the next is begun
-            lambda: keep(tmp_path, 1, range(6, 9), mtime=3),
-            lambda: keep(tmp_path, 0, range(9, 11), mtime=4),  # and the first used again
-            ended.set,
-        ]
+    keep(tmp_path, 0, range(1, 3))
+
+    def grows() -> None:
+        with (tmp_path / "lan@1.pcap").open("ab") as file:
+            file.write(record(3))
+
+    def next_is_begun() -> None:
+        with (tmp_path / "lan@1.pcap").open("ab") as file:
+            file.write(record(4))
+        keep(tmp_path, 1, range(5, 7))
+
+    follow(
+        agent,
+        monkeypatch,
+        grows,
+        next_is_begun,
+        lambda: keep(tmp_path, 2, range(7, 8)),
     )
-    monkeypatch.setattr(agent.time, "sleep", lambda seconds: next(steps)())
-    keep(tmp_path, 0, range(1, 3), mtime=0)
-    agent.replay("lan", True)
-    assert frames(capsysbinary.readouterr().out) == list(range(1, 11))
+    assert frames(capsysbinary.readouterr().out) == list(range(1, 8))
 
 
-def test_what_was_overwritten_before_it_was_read_is_left_out(
+def test_who_is_too_slow_misses_whole_files(
     agent: Any, tmp_path: Path, capsysbinary: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = threading.Event()
-    monkeypatch.setattr(agent, "_stdin_ended", lambda: ended)
+    keep(tmp_path, 0, range(1, 3))
 
-    def come_round() -> None:
-        keep(tmp_path, 1, range(6, 8), mtime=2)
-        keep(tmp_path, 0, range(8, 9), mtime=3)
+    def much_happens() -> None:
+        with (tmp_path / "lan@1.pcap").open("ab") as file:
+            file.write(record(3))
+        for number in range(1, 5):
+            keep(tmp_path, number, range(10 * number, 10 * number + 2))
+        for number in ("", 1, 2):  # forgotten, the first of them while it is read
+            (tmp_path / f"lan@1.pcap{number}").unlink()
 
-    steps = iter([come_round, ended.set])
-    monkeypatch.setattr(agent.time, "sleep", lambda seconds: next(steps)())
-    keep(tmp_path, 0, range(1, 4), mtime=0)
-    agent.replay("lan", True)
-    assert frames(capsysbinary.readouterr().out) == [1, 2, 3, 6, 7, 8]
+    follow(agent, monkeypatch, much_happens)
+    assert frames(capsysbinary.readouterr().out) == [1, 2, 3, 30, 31, 40, 41]
+
+
+def test_of_a_record_the_newest_files_are_kept(
+    agent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    def enough(seconds: float) -> None:
+        raise Enough
+
+    (tmp_path / "lan.pid").write_text("1")
+    for number in range(agent.RECORD_FILES + 3):
+        keep(tmp_path, number, range(1))
+    monkeypatch.setattr(agent.time, "sleep", enough)
+    with pytest.raises(Enough):
+        agent.forget()
+    left = sorted(int(file.name.partition(".pcap")[2] or 0) for file in tmp_path.glob("*.pcap*"))
+    assert left == list(range(3, agent.RECORD_FILES + 3))
