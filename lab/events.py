@@ -151,7 +151,7 @@ def parse(line: str | bytes) -> Event | None:
     Keys that are not known are left out. Raises ValueError if it is no event.
     """
     try:
-        found = json.loads(line, parse_constant=_no_number)
+        found = _decoder.decode(line if isinstance(line, str) else line.decode())
         if isinstance(found["kind"], str) and found["kind"] not in DATA:
             return None
         checker(found["kind"]).validate_python(found["data"])
@@ -162,13 +162,24 @@ def parse(line: str | bytes) -> Event | None:
         shown = 0 <= event.time < _LATEST and abs(event.lab_time) < _LATEST  # by any clock
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(str(error)) from error
-    if not (shown and isinstance(event.seq, int) and isinstance(event.summary, str)):
-        raise ValueError("it has no time, no number or no words")
+    words = (event.node, event.refs.message_id, event.refs.queue_id, event.refs.file)
+    numbers = (event.refs.stream, event.refs.frame)
+    if not (
+        shown
+        and isinstance(event.seq, int)
+        and isinstance(event.summary, str)
+        and all(one is None or isinstance(one, str) for one in words)
+        and all(one is None or isinstance(one, int) for one in numbers)
+    ):
+        raise ValueError("something of it is not of its type")
     return event
 
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is no number")
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_number)
 
 
 def read(folder: Path) -> list[Event]:

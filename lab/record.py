@@ -77,7 +77,16 @@ class Record:
 
     def of(self, *kinds: Kind) -> list[Event]:
         """The events of these kinds."""
+        if len(kinds) == 1:
+            return list(self._by_kind.get(kinds[0], ()))
         return [event for event in self.events if event.kind in kinds]
+
+    @cached_property
+    def _by_kind(self) -> Mapping[Kind, list[Event]]:
+        found: dict[Kind, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.kind, []).append(event)
+        return found
 
     @cached_property
     def _logged(self) -> Mapping[tuple[str | None, int], Event]:

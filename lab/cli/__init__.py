@@ -7,19 +7,43 @@ that `lab --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import os
 import pkgutil
 import re
 import sys
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from lab.engine import interrupt
-from lab.errors import EngineError, LabError, UsageError
+from lab.errors import EngineError, LabError, TopologyError, UsageError
+from lab.views.visible import in_line, visible
 
 # What Docker takes in a container's name, and short enough for one beside a machine's name.
 _LAB_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,39}")
+# Why nothing more can be written: a full disk, one that fails, a terminal that is closed.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class NobodyReads(Exception):
+    """Whoever read our output has gone (`lab logs | head`)."""
+
+
+@contextlib.contextmanager
+def _read_by_somebody() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise NobodyReads from error
+    except SystemExit as exit_:  # so rich answers it
+        if isinstance(exit_.__context__, BrokenPipeError):
+            raise NobodyReads from exit_
+        raise
 
 
 class Verbs(click.Group):
@@ -56,6 +80,16 @@ class Verbs(click.Group):
             )
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click does it, which may print help."""
+        with _read_by_somebody():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does it. Raises NobodyReads where that would end us with a status of its own."""
+        with _read_by_somebody():
+            return super().invoke(ctx)
+
 
 @click.group(
     cls=Verbs,
@@ -85,30 +119,68 @@ def cli(ctx: click.Context, lab_name: str) -> None:
 
 def main() -> Any:
     """Run the command line; every LabError becomes its text on stderr and its exit status."""
+    _open_what_is_closed()
     interrupt.heed()
     try:
-        return cli.main(standalone_mode=False, prog_name="lab")
+        done = cli.main(standalone_mode=False, prog_name="lab")
+        sys.stdout.flush()
+        return done
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except LabError as error:
-        click.echo(f"lab: {error}", err=True)
-        sys.exit(error.exit_status)
+        _say(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("lab: interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our output has gone (`lab logs | head`): nothing left to say, to no one.
+    except (NobodyReads, BrokenPipeError):
+        # Nothing left to say, to no one.
+        _forget_output()
         sys.stderr.close()
         sys.exit(141)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE and error.filename is None:
+            _forget_output()
+            _say(LabError(f"can't write the output: {error.strerror}"))
         # Where the engine is asked its failures are named; here it fails between two questions.
         if type(error).__module__.partition(".")[0] not in ("docker", "requests", "urllib3"):
             raise
-        failed = EngineError("the Docker engine fails", detail=str(error), hint="lab doctor")
-        click.echo(f"lab: {failed}", err=True)
-        sys.exit(failed.exit_status)
+        _say(EngineError("the Docker engine fails", detail=str(error), hint="lab doctor"))
     finally:
         interrupt.ignore()
+
+
+def _say(error: LabError) -> NoReturn:
+    """End with the text of `error`, in which nothing acts on a terminal, and its exit status."""
+    click.echo(f"lab: {_harmless(error)}", err=True)
+    sys.exit(error.exit_status)
+
+
+def _harmless(error: LabError) -> LabError:
+    """`error`, which may quote mail, logs and what programs said; `detail` alone has lines."""
+    if isinstance(error, TopologyError):
+        return TopologyError([_harmless(problem) for problem in error.problems])
+    return LabError(
+        in_line(error.what),
+        where=error.where and in_line(error.where),
+        hint=error.hint and in_line(error.hint),
+        detail=visible(error.detail.replace("\r\n", "\n")),
+    )
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that is closed (`lab status >&-`) leads nowhere from here on.
+
+    Else the next file that is opened would take its place, and what is printed.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  until the end
+
+
+def _forget_output() -> None:
+    """What could not be written is not tried once more as Python ends, which would be an error."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

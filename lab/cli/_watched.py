@@ -89,6 +89,38 @@ def _short(name: str) -> str:
     return re.sub(r"^\d{8}-\d{6}-", "", name)
 
 
+def _is_there(lab: Lab) -> bool:
+    """Whether anything is left of this very `lab`: another of its name may be up by now."""
+    from lab.engine import containers
+
+    known = set(lab.containers.values())
+    return any(container.id in known for container in containers.find(lab.name))
+
+
+class _Heard:
+    """What was heard of a lab: kept back until it is certain that it can be watched."""
+
+    def __init__(self, say: Callable[[News], None]) -> None:
+        self._say = say
+        self._lock = threading.Lock()
+        self._kept: list[Event] | None = []
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if self._kept is None:
+                self._say(event)
+            else:
+                self._kept.append(event)
+
+    def begins(self) -> None:
+        """Now it is; a recording begins with what it is of."""
+        with self._lock:
+            kept, self._kept = self._kept or [], None
+            self._say(Begins(kept[0], "", live=True))
+            for event in kept:
+                self._say(event)
+
+
 class Feed:
     """Finds what there is to watch, in a thread of its own, and puts the news into `news`.
 
@@ -146,16 +178,17 @@ class Feed:
             self._say(Failed(LabError(f"can't go on watching: {error!r}", hint="lab doctor")))
 
     def _whatever_comes(self) -> None:
-        begun = False
-        asked = 0.0
+        shown = story = False
+        asked = -_ASK_SECONDS
         while not self._ending.is_set():
             folder = self._another()
             if folder is not None:
                 self._follow(folder)
-                begun = True  # it stays on the screen until another begins
-            elif not begun and time.monotonic() - asked > _ASK_SECONDS:
+                shown = story = True  # it stays on the screen until another begins
+            elif not (story or self.held) and time.monotonic() - asked >= _ASK_SECONDS:
                 asked = time.monotonic()
-                begun = self._record()
+                # A lab that was taken down stays, too, until it is up again.
+                shown = self._record(quiet=shown) or shown
             self._ending.wait(_LOOK_SECONDS)
 
     def _follow(self, folder: Path) -> None:
@@ -185,41 +218,39 @@ class Feed:
             self._say(Failed(error))
         self._say(Over())
 
-    def _record(self) -> bool:
-        """Watch the lab that is up, until a scenario begins or it is down; whether there is one."""
+    def _record(self, *, quiet: bool) -> bool:
+        """Watch the lab that is up, until a scenario begins or it is down; whether there is one.
+
+        If `quiet`, nothing is said before it can be watched: something else is on the screen.
+        """
         from lab.engine.lab import Lab
+
+        def waits(words: str) -> bool:
+            if not quiet:
+                self._say(Waits(words))
+            return False
 
         try:
             lab = Lab.attach(self._lab_name)
         except LabNotUp:
             other = "" if self._lab_name == "lab" else f"--lab {self._lab_name} "
-            self._say(Waits(f"waiting for `lab {other}up`, or for `lab scenario run …`"))
-            return False
-        first: list[Event] = []
-
-        def hear(event: Event) -> None:
-            if not first:
-                first.append(event)
-                self._say(Begins(event, "", live=True))
-            self._say(event)
-
+            return waits(f"waiting for `lab {other}up`, or for `lab scenario run …`")
+        heard = _Heard(self._say)
         with ExitStack() as stack:
             try:
-                recorder = stack.enter_context(recorded(lab, hear))
+                recorder = stack.enter_context(recorded(lab, heard))
             except LabError as error:  # it is only just coming up, or going down
-                self._say(Waits(f"waiting for lab '{lab.name}': {error.what}"))
-                return False
+                return waits(f"waiting for lab '{lab.name}': {error.what}")
+            heard.begins()
             try:
-                self._until_over(recorder)
+                self._until_over(lab, recorder)
             except LabError:
-                if not self._goes_down():
+                if not self._goes_down(lab):
                     raise
         self._say(Over())
         return True
 
-    def _until_over(self, recorder: Recorder) -> None:
-        from lab.engine import containers
-
+    def _until_over(self, lab: Lab, recorder: Recorder) -> None:
         asked = time.monotonic()
         while not self._ending.wait(_LOOK_SECONDS):
             if self._another() is not None:
@@ -227,15 +258,13 @@ class Feed:
             recorder.check()
             if time.monotonic() - asked > _ASK_SECONDS:
                 asked = time.monotonic()
-                if not containers.find(self._lab_name):
+                if not _is_there(lab):
                     return
 
-    def _goes_down(self) -> bool:
+    def _goes_down(self, lab: Lab) -> bool:
         """Whether a lab that can't be heard any more is being taken down: soon nothing is left."""
-        from lab.engine import containers
-
         until = time.monotonic() + _DOWN_SECONDS
-        while containers.find(self._lab_name):
+        while _is_there(lab):
             if time.monotonic() > until or self._ending.wait(_LOOK_SECONDS):
                 return False
         return True

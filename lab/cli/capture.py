@@ -154,13 +154,15 @@ def _print_lines(listeners: list[Listener], width: int) -> None:
     """tcpdump's own lines as they come, each with its place where there are several."""
     import threading
 
+    from lab.views.visible import visible
+
     def show(listener: Listener) -> None:
         pending = b""
         label = f"{listener.port.name:<{width}} " if len(listeners) > 1 else ""
         for data in listener.chunks():
             *lines, pending = (pending + data).split(b"\n")
             for line in filter(None, lines):  # tcpdump, interrupted, ends with an empty one
-                click.echo(label + line.decode(errors="replace"))
+                click.echo(label + visible(line.decode(errors="replace")))
 
     threads = [threading.Thread(target=show, args=(one,), daemon=True) for one in listeners]
     for thread in threads:

@@ -38,6 +38,7 @@ def command(
     from lab.observe import maillog
     from lab.units import format_clock
     from lab.views.tables import paint
+    from lab.views.visible import in_line
 
     lab = Lab.attach(lab_name)
     chosen = [lab.node(node) for node in nodes] or [
@@ -61,7 +62,7 @@ def command(
             click.echo(json.dumps(record, ensure_ascii=False))
         else:
             name = paint(f"{line.node:<{width}}", colours[line.node])
-            click.echo(f"{format_clock(lab_time)} {name} {line.text}")
+            click.echo(f"{format_clock(lab_time)} {name} {in_line(line.text)}")
 
     past = [line for node in chosen for line in _last(maillog.read(lab, node), tail)]
     for line in sorted(past, key=lambda line: line.time):

@@ -51,18 +51,19 @@ def command(lab_name: str, user: str, uid: int | None, folder: str, as_json: boo
         return
     from lab.units import format_clock
     from lab.views.tables import table
+    from lab.views.visible import in_line
 
     # Most people have one folder, and a projector few columns.
     folders = {message.folder for message in found} != {"INBOX"}
     rows = [
         (
-            *([message.folder] if folders else []),
+            *([in_line(message.folder)] if folders else []),
             message.uid,
             format_clock(lab.clock.lab_time(message.received)),
-            message.sender,
-            message.subject,
+            in_line(message.sender),
+            in_line(message.subject),
             message.size,
-            _flags(message.flags),
+            in_line(_flags(message.flags)),
         )
         for message in found
     ]

@@ -29,6 +29,7 @@ def command(lab_name: str, node: str | None, as_json: bool) -> None:
     from lab.engine.lab import Lab
     from lab.errors import NodeFailed
     from lab.services.postfix import QueueEntry, queue
+    from lab.views.visible import in_line
 
     lab = Lab.attach(lab_name)
     servers = (lab.node(node),) if node else lab.plan.site.of_kind("mail-server")
@@ -39,7 +40,7 @@ def command(lab_name: str, node: str | None, as_json: bool) -> None:
         except NodeFailed as error:
             if node:
                 raise
-            note(f"lab: {error.what}: what waits there waits on its disk")
+            note(f"lab: {in_line(error.what)}: what waits there waits on its disk")
     if as_json:
         emit_json([dataclasses.asdict(entry) for entry in entries])
         return
@@ -58,12 +59,12 @@ def command(lab_name: str, node: str | None, as_json: bool) -> None:
     rows = [
         (
             f"{entry.queue_id}\n{entry.node}",
-            f"{entry.sender or '<>'}\n→ " + "\n→ ".join(entry.recipients),
+            "\n→ ".join(map(in_line, (entry.sender or "<>", *entry.recipients))),
             state(entry.state),
             both(now - entry.arrived),
             entry.attempts,
             "in " + both(max(0.0, entry.next_attempt - now)) if entry.next_attempt else "now",
-            _wrapped(entry.reason or ""),
+            _wrapped(in_line(entry.reason or "")),
         )
         for entry in entries
     ]

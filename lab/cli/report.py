@@ -10,6 +10,7 @@ from lab.cli import _complete
 from lab.cli._output import emit_json, json_option, note
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lab.record import Record
@@ -92,11 +93,12 @@ def _list(as_json: bool) -> None:
         return
     from lab.units import wall_clock
     from lab.views.tables import table
+    from lab.views.visible import in_line
 
     rows = [
         (
-            one["name"],
-            one["title"],
+            in_line(one["name"]),
+            in_line(one["title"]),
             one["outcome"],
             wall_clock(one["time"], "%Y-%m-%d %H:%M:%S") if one["time"] else "",
             _lasted(one["lab_seconds"], one["real_seconds"]),
@@ -117,32 +119,37 @@ def _lasted(lab_seconds: float | None, real_seconds: float | None) -> str:
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    """What a run is, from its first event and its last; all its packets would take long."""
-    from lab import events
+    """What a run is. Damaged is what no report could be made of."""
+    from lab.errors import UsageError
+    from lab.record import Record
 
-    title, time, outcome, scenario = "", None, "damaged", None
-    lasted: tuple[float | None, float | None] = None, None
-    try:
-        with (folder / events.FILE).open(encoding="utf-8") as file:
-            for line in file:
-                if '"kind": "run"' in line or '"kind": "outcome"' in line:
-                    event = events.parse(line)
-                    if event.kind == "run":
-                        title, time = event.summary, event.time
-                        scenario = event.data["scenario"]
-                        outcome = "no end on record" if scenario else "recorded"
-                    elif event.kind == "outcome":
-                        outcome = "as expected" if event.data["ok"] else "NOT as expected"
-                        outcome = "could not go on" if event.data.get("error") else outcome
-                        lasted = event.data["lab_seconds"], event.data["real_seconds"]
-    except (OSError, ValueError, KeyError, TypeError):
-        outcome = "damaged"
-    return {
+    about: dict[str, Any] = {
         "name": folder.name,
-        "title": title,
-        "scenario": scenario,
-        "outcome": outcome,
-        "time": time,
-        "lab_seconds": lasted[0],
-        "real_seconds": lasted[1],
+        "title": "",
+        "scenario": None,
+        "outcome": "damaged",
+        "time": None,
+        "lab_seconds": None,
+        "real_seconds": None,
     }
+    try:
+        run = Record.load(folder)
+    except UsageError:
+        return about
+    ended: Mapping[str, Any] = run.outcome or {}
+    return about | {
+        "title": run.title,
+        "scenario": run.about["scenario"],
+        "outcome": _outcome(run),
+        "time": run.run.time,
+        "lab_seconds": ended.get("lab_seconds"),
+        "real_seconds": ended.get("real_seconds"),
+    }
+
+
+def _outcome(run: Record) -> str:
+    if run.outcome is None:
+        return "no end on record" if run.about["scenario"] else "recorded"
+    if run.outcome.get("error"):
+        return "could not go on"
+    return "as expected" if run.outcome["ok"] else "NOT as expected"

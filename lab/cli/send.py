@@ -63,6 +63,7 @@ def command(
     from lab.engine.lab import Lab
     from lab.seats.user import UserAgent
     from lab.services.dovecot import user_address
+    from lab.views.visible import in_line
 
     text = file.read() if file else body or ""
     lab = Lab.attach(lab_name)
@@ -72,5 +73,5 @@ def command(
     if as_json:
         emit_json({"message_id": sent.message_id, "queue_id": sent.queue_id})
         return
-    click.echo(f"{sent.message_id} queued as {sent.queue_id} on {sent.server}")
+    click.echo(in_line(f"{sent.message_id} queued as {sent.queue_id} on {sent.server}"))
     note("lab mailbox shows it when it has arrived, lab queue while it waits")

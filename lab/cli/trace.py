@@ -95,6 +95,7 @@ def _source(lab_name: str, run: str | None) -> Iterator[tuple[Record, bool]]:
     """
     from lab import record
     from lab.errors import EngineError, LabNotUp
+    from lab.views.visible import in_line
 
     if run is not None:
         yield record.Record.load(record.find(run)), False
@@ -107,7 +108,7 @@ def _source(lab_name: str, run: str | None) -> Iterator[tuple[Record, bool]]:
         if not record.names():
             raise
         newest = record.find(None)
-        note(f"lab: {error.what}; this is from the newest run, {newest}")
+        note(f"lab: {in_line(error.what)}; this is from the newest run, {newest}")
         yield record.Record.load(newest), False
         return
     from lab.observe.live import record_of

@@ -147,6 +147,7 @@ def _printed(run: str | None, lab_name: str, view: View) -> None:
 
     from lab.cli._watched import Feed
     from lab.views.ladder.lines import Lines
+    from lab.views.visible import in_line
     from lab.views.watch import Watch
 
     woken = threading.Event()
@@ -161,7 +162,7 @@ def _printed(run: str | None, lab_name: str, view: View) -> None:
                 heard = time.monotonic()
             if watch.notice and watch.notice != told:
                 told = watch.notice
-                click.echo(f"lab: {told}", err=True)
+                click.echo(f"lab: {in_line(told)}", err=True)
             layout = watch.layout
             if layout is not None:
                 quiet = time.monotonic() - heard > _SETTLED_SECONDS

@@ -93,7 +93,7 @@ _ATTEMPT = re.compile(
     r"dsn=(?P<dsn>[\d.]+), status=(?P<status>\w+) \((?P<reason>.*)\)$"
 )
 _EVENTS = {
-    "message-id": re.compile(r"^(?P<id>\w+): message-id=(?P<value>\S+)"),
+    "message-id": re.compile(r"^(?P<id>\w+): message-id=(?P<value>.+)$"),
     "queued": re.compile(r"^(?P<id>\w+): from=<(?P<value>[^>]*)>, size=\d+, nrcpt=\d+"),
     "expired": re.compile(r"^(?P<id>\w+): from=<[^>]*>, status=(?P<value>(?:force-)?expired)\b"),
     "dsn": re.compile(

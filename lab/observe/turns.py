@@ -12,7 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 from lab.observe.tcp import Endpoint, Mark, Side, Stream
 
-_MESSAGE_ID = re.compile(rb"(?im)^message-id:\s*(<[^>]*>|\S+)")
+# The header, with the lines it is folded onto (RFC 5322 §2.2.3).
+_MESSAGE_ID = re.compile(rb"(?im)^message-id:([^\n]*(?:\n[ \t][^\n]*)*)")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _PATH = re.compile(r"(?i)(?:FROM|TO):\s*(?:<([^>]*)>|(\S*))")
 
@@ -93,10 +95,14 @@ class Turn:
 
     @property
     def message_id(self) -> str | None:
-        """The Message-ID of a message, from its header."""
+        """The Message-ID of a message, from its header: all of it, up to the last `>`."""
         end = _HEADER_END.search(self.data)
         found = _MESSAGE_ID.search(self.data, 0, end.start() if end else len(self.data))
-        return found[1].decode("utf-8", "backslashreplace") if found else None
+        if found is None:
+            return None
+        value = _FOLD.sub(b"", found[1]).strip()
+        value = value[: value.rfind(b">") + 1] or value
+        return value.decode("utf-8", "backslashreplace") or None
 
     def as_json(self) -> dict[str, Any]:
         """The turn as `lab dialogue --json` prints it."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 
 if TYPE_CHECKING:
     from lab.observe.maillog import LogLine
+
+_NUMBERS = ("frame", "line", "event")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,22 @@ class Evidence:
     line: int | None = None
     event: int | None = None
     says: str | None = None
+
+    @classmethod
+    def of(cls, place: Mapping[str, Any]) -> Self:
+        """Evidence as it stands in an event; what keys a later version adds are left out.
+
+        Raises UsageError if it is none.
+        """
+        if not isinstance(place, Mapping):
+            raise UsageError(f"this is no evidence: {place!r}")
+        found = {one.name: place[one.name] for one in fields(cls) if one.name in place}
+        if not isinstance(found.get("kind"), str) or not all(
+            value is None or type(value) is (int if name in _NUMBERS else str)
+            for name, value in found.items()
+        ):
+            raise UsageError(f"this is no evidence: {dict(place)}")
+        return cls(**found)
 
     def as_json(self) -> dict[str, Any]:
         """The evidence as `--json` prints it: only what it has."""

@@ -14,7 +14,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -57,7 +57,7 @@ class Screen:
         self._shown: list[str] = []
         self._size = (0, 0)
         self.hung_up = False
-        """Whether there is no keyboard any more."""
+        """Whether the terminal is gone."""
 
     @contextmanager
     def opened(self) -> Iterator[Screen]:
@@ -91,11 +91,12 @@ class Screen:
     def _give_back(self) -> None:
         if self._before is None:
             return
-        try:
+        before, self._before = self._before, None
+        # A terminal that was closed meanwhile is not to be had back, and nobody looks at it.
+        with suppress(OSError):
             self._write(_CLOSE)
-        finally:
-            termios.tcsetattr(self._in, termios.TCSADRAIN, self._before)
-            self._before = None
+        with suppress(OSError, termios.error):
+            termios.tcsetattr(self._in, termios.TCSADRAIN, before)
 
     def _stop(self, *_: object) -> None:
         """Ctrl-Z: the shell gets its terminal as it was; when it lets us go on, all is drawn."""
@@ -129,7 +130,9 @@ class Screen:
             os.read(self._ears, 4096)
         if self._in not in ready:
             return self._keyboard.typed(b"", time.monotonic())
-        typed = os.read(self._in, 1024)
+        typed = b""
+        with suppress(OSError):  # EIO: as good as the end of what is typed
+            typed = os.read(self._in, 1024)
         if not typed:
             self.hung_up = True
         return self._keyboard.typed(typed, time.monotonic())
@@ -155,7 +158,10 @@ class Screen:
             changed.append(f"\x1b[{len(drawn) + 1};1H\x1b[J")
         self._shown = drawn
         if changed:
-            self._write("".join(changed))
+            try:
+                self._write("".join(changed))
+            except OSError:
+                self.hung_up = True
 
     def _write(self, text: str) -> None:
         data = text.encode("utf-8", "replace")

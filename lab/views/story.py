@@ -9,8 +9,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -25,6 +26,7 @@ from lab.observe.retries import Retries
 from lab.scenarios.evidence import Evidence, summary
 from lab.units import LabClock, format_clock, format_duration, wall_clock
 from lab.views import sentences
+from lab.views.visible import in_line, visible
 
 if TYPE_CHECKING:
     from lab.events import Event, EventLog
@@ -81,7 +83,7 @@ class Story:
         """On a terminal, say what is waited for, and let the lab's clock run."""
         if self._status is not None:
             lab_time = format_clock(self._clock.lab_time(time.time()))
-            self._status.update(Text.assemble((f"{lab_time} ", "bold"), (what, "dim")))
+            self._status.update(Text.assemble((f"{lab_time} ", "bold"), (in_line(what), "dim")))
             self._status.start()
 
     def _still(self) -> None:
@@ -109,16 +111,16 @@ class Story:
         with self._lock:
             if event.kind == "log":
                 self._logged[event.node, event.data["line"]] = event.summary
-            handler = getattr(self, f"_{event.kind}", None)
-            if handler is not None and self._held is not None:
+            tell = _TOLD.get(event.kind)
+            if tell is not None and self._held is not None:
                 self._held.append(event)
-            elif handler is not None:
-                handler(event)
+            elif tell is not None:
+                tell(self, event)
 
     def _run(self, event: Event) -> None:
         self.console.print()
-        self.console.print(Rule(Text(event.summary, style="bold"), align="left"))
-        self.console.print(Text(_flowing(event.data["summary"])))
+        self.console.print(Rule(Text(in_line(event.summary), style="bold"), align="left"))
+        self.console.print(Text(visible(_flowing(event.data["summary"]))))
         scale = event.data["time_scale"]
         self.console.print(
             f"\nOne real second is {format_duration(scale)} of lab time; each line has lab time "
@@ -130,7 +132,7 @@ class Story:
     def _narration(self, event: Event) -> None:
         self._still_more()
         label, colour = _ROLES[event.data["role"]]
-        text, seen = _flowing(event.summary), summary(_places(event), 4)
+        text, seen = visible(_flowing(event.summary)), in_line(summary(_places(event), 4))
         if label:
             self.console.print(
                 Panel(
@@ -160,14 +162,15 @@ class Story:
     ) -> None:
         """`text` behind `start`, and at its end, or under it, where it was `seen`."""
         indent = " " * (len(start) + 2)
-        places = f"[{summary(seen, 2)}]" if seen else ""
-        body = self._filled(f"{text} {places}", indent).strip()
+        places = f"[{in_line(summary(seen, 2))}]" if seen else ""
+        body = self._filled(f"{in_line(text)} {places}", indent).strip()
         line = Text.assemble(start, (f"{sign} ", colour), body)
         if places:  # they may have been broken over two lines
             line.stylize("dim", line.plain.rindex(places.split()[0]))
         self.console.print(line)
         for one in seen if self._evidence else ():
-            self.console.print(Text(self._filled(f"{one}  {one.says or ''}", indent), "dim"))
+            shown = in_line(f"{one}  {one.says or ''}")
+            self.console.print(Text(self._filled(shown, indent), "dim"))
 
     def _filled(self, text: str, indent: str) -> str:
         return textwrap.fill(
@@ -244,14 +247,17 @@ class Story:
             return
         shown = self._shown
         sign, colour = ("✓", "green") if status == "sent" else ("✗", "yellow")
-        self._line(event, sign, colour, sentences.attempt(event, before), self._in_log(event))
+        # What became of it was known only at its end; the table tells when it was begun.
+        ended = event.data["ended"]
+        told = replace(event, time=ended, lab_time=self._clock.lab_time(ended))
+        self._line(told, sign, colour, sentences.attempt(event, before), self._in_log(event))
         self._alike, self._shown = alike, shown
 
     def _dsn(self, event: Event) -> None:
         parts = event.data["parts"]
         for number, part in enumerate(parts, 1):
-            text = Text(part["text"].strip())
-            title = f"part {number} of {len(parts)}: {part['type']}"
+            text = Text(visible(part["text"].replace("\r\n", "\n")).strip())
+            title = Text(in_line(f"part {number} of {len(parts)}: {part['type']}"))
             self.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
 
     def _verdict(self, event: Event) -> None:
@@ -285,7 +291,7 @@ class Story:
                 Text(f"The record, captures and logs are in {outcome.run}", "dim"),
                 Text(f"To read it again: {outcome.report}", "dim")
                 if outcome.report
-                else Text(f"There is no report: {outcome.unreported}", "yellow"),
+                else Text(f"There is no report: {in_line(outcome.unreported)}", "yellow"),
             )
         )
         if outcome.dropped:
@@ -294,7 +300,7 @@ class Story:
 
     def _attempts_table(self) -> Table:
         table = Table(title="Attempts", title_justify="left", title_style="bold")
-        for name in ("#", "message", "lab time", "real time", "since the last", "outcome"):
+        for name in ("#", "message", "begun", "real time", "since the last", "outcome"):
             table.add_column(name, justify="right" if name in ("#", "since the last") else "left")
         table.columns[-1].overflow = "fold"
         rows = list(enumerate(self._attempts, 1))
@@ -306,15 +312,29 @@ class Story:
                 table.add_row("…", "…", "…", "…", "…", f"{more} more")
             table.add_row(
                 str(number),
-                f"{event.refs.queue_id} → {event.data['recipient']}"
+                _text(f"{event.refs.queue_id} → {event.data['recipient']}")
                 if several
-                else event.refs.queue_id,
+                else _text(event.refs.queue_id or ""),
                 format_clock(event.lab_time),
                 wall_clock(event.time),
                 format_duration(round(event.lab_time - before.lab_time)) if before else "",
-                Text(f"{event.data['status']}: {event.data['reason']}"),
+                _text(f"{event.data['status']}: {event.data['reason']}"),
             )
         return table
+
+
+_TOLD: dict[str, Callable[[Story, Event], None]] = {
+    "run": Story._run,
+    "narration": Story._narration,
+    "action": Story._action,
+    "fault": Story._fault,
+    "mailbox": Story._mailbox,
+    "queue": Story._queue,
+    "queue_change": Story._queue_change,
+    "attempt": Story._attempt,
+    "dsn": Story._dsn,
+    "verdict": Story._verdict,
+}
 
 
 def _verdicts_table(outcome: Outcome) -> Table:
@@ -324,14 +344,19 @@ def _verdicts_table(outcome: Outcome) -> Table:
     for verdict in outcome.verdicts:
         mark = Text("✓", "green") if verdict.ok else Text("✗", "bold red")
         table.add_row(
-            mark, Text(verdict.expected), Text(verdict.observed), Text(summary(verdict.evidence))
+            mark, _text(verdict.expected), _text(verdict.observed), _text(summary(verdict.evidence))
         )
     return table
 
 
+def _text(words: str) -> Text:
+    """What others wrote, for a cell of a table: neither markup nor anything else that acts."""
+    return Text(in_line(words))
+
+
 def _places(event: Event) -> list[Evidence]:
     """Where to look for what an event says."""
-    return [Evidence(**one) for one in event.data["evidence"]]
+    return [Evidence.of(one) for one in event.data["evidence"]]
 
 
 def _itself(event: Event) -> list[Evidence]:

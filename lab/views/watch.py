@@ -16,6 +16,7 @@ from lab.views.ladder.grid import cut
 from lab.views.ladder.layout import Ladder
 from lab.views.ladder.model import EVERYTHING, LEVELS, Item, Layout, Level, View
 from lab.views.ladder.terminal import Terminal
+from lab.views.visible import in_line
 from lab.views.watchlines import filled
 
 _IDLE_SECONDS = 1.0  # after which it is said that nothing happens
@@ -256,7 +257,8 @@ class Watch:
         if self._helping:
             return filled([self._title(width), Text(), *watchlines.help_lines(width)], height)
         if layout is None or not layout.items:
-            waiting = Text(f"  {self.notice or 'nothing has happened yet'}", style="italic")
+            words = in_line(self.notice) or "nothing has happened yet"
+            waiting = Text(f"  {words}", style="italic")
             top = [self._title(width), Text(), waiting]
             return [*filled(top, height - 1), watchlines.hint(width)]
         item = self._item() if self._evidence else None

@@ -9,6 +9,7 @@ from rich.text import Text
 from lab.units import format_clock, wall_clock
 from lab.views.ladder.grid import cut, width_of
 from lab.views.ladder.model import Item, Layout
+from lab.views.visible import in_line
 
 HELP = (
     ("space", "stop the picture, or let it go on"),
@@ -34,7 +35,7 @@ def title(
         right.append(f"lab time {format_clock(clocks[0])}", "bold dark_cyan")
         right.append(f"  real {wall_clock(clocks[1])}  ", "dim")
     right.append(f" {state[0]} ", state[1])
-    left = cut(f" {name}", max(0, width - width_of(right.plain) - 2))
+    left = cut(f" {in_line(name)}", max(0, width - width_of(right.plain) - 2))
     line = Text(left, style="bold", no_wrap=True)
     line.append(" " * max(1, width - width_of(left) - width_of(right.plain)))
     line.append_text(right)
@@ -51,7 +52,7 @@ def status(layout: Layout, row: int, words: Sequence[str], notice: str, width: i
             parts.append(f"⧗ {box.host}: {n} in the queue")
     parts += [f"✗ {band.title}" for band in layout.bands_at(row) if row != band.last]
     parts += [notice] if notice else []
-    shown = cut(f" {' · '.join(parts)}", width)
+    shown = cut(in_line(f" {' · '.join(parts)}"), width)
     return Text(shown + " " * (width - width_of(shown)), style="reverse", no_wrap=True)
 
 
@@ -64,8 +65,8 @@ def evidence(item: Item, logs: Mapping[tuple[str, int], str], width: int) -> lis
     text = logs.get(item.log, "") if item.log else ""
     moment = f"{format_clock(item.lab_time)} ({wall_clock(item.time)})"
     return [
-        Text(cut(f" {moment}  {where}", width), style="bold"),
-        Text(cut(f" {text or ' '.join(item.text.split())}", width)),
+        Text(cut(in_line(f" {moment}  {where}"), width), style="bold"),
+        Text(cut(in_line(f" {text or ' '.join(item.text.split())}"), width)),
     ]
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.events import Event, Kind, Refs, in_order, parse
+from lab.events import Event, Refs, in_order, parse
+from lab.kinds import Kind
 from lab.topology.loader import load
 from lab.views.ladder.layout import Ladder
 

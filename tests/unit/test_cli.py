@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -20,6 +22,7 @@ from lab.errors import LabError, LabNotUp
 from lab.topology.loader import topology_names
 from lab.views import tables
 
+ROOT = Path(__file__).parents[2]
 VERBS = cli.list_commands(click.Context(cli))
 PROBLEMS = "TopologyError([LabError('no title', where='a.yaml:1:1'), LabError('no nodes')])"
 # The command line with a verb that does what it is told to.
@@ -224,3 +227,71 @@ def test_a_completion_script_is_printed_for_each_shell(shell: str) -> None:
     result = CliRunner().invoke(cli, ["completion", shell])
     assert result.exit_code == 0
     assert "_LAB_COMPLETE" in result.output
+
+
+# Where output goes ------------------------------------------------------------------------------
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """What a shell makes of `line`, in which $LAB is the command."""
+    return subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "LAB": f"{sys.executable} -m lab", "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("words", ["scenario list", "--help", "watch tests/records/delivery"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_told_in_a_line(words: str, unbuffered: str) -> None:
+    done = shell(f"cd {ROOT}; PYTHONUNBUFFERED={unbuffered} $LAB {words} > /dev/full")
+    assert done.returncode == 3
+    assert done.stderr == "lab: can't write the output: No space left on device\n"
+
+
+def test_what_is_still_to_be_written_at_the_end_is_not_forgotten() -> None:
+    act = "sys.stdout.buffer.write(b'a message')"
+    done = subprocess.run(
+        ["bash", "-c", '"$0" -c "$1" > /dev/full', sys.executable, PROGRAM.format(act=act)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr == "lab: can't write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_leads_nowhere(closed: str) -> None:
+    done = shell(f"cd {ROOT}; $LAB scenario list {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_no_file_takes_the_place_of_closed_output(tmp_path: Path) -> None:
+    act = f"import os; file = open('{tmp_path}/kept', 'w'); os.write(1, b'said')"
+    shell(f"exec >&-; {sys.executable} -c {shlex.quote(PROGRAM.format(act=act))}")
+    assert (tmp_path / "kept").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "act", ["click.echo('said')", "from rich.console import Console; Console().print('said')"]
+)
+def test_without_a_reader_it_ends_as_programs_do(act: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(act=act)],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_another_error_of_the_system_is_not_one_of_output() -> None:
+    done = python(PROGRAM.format(act="open('/nowhere/at/all')"))
+    assert done.returncode == 1
+    assert "FileNotFoundError" in done.stderr

@@ -30,6 +30,7 @@ from packetbuilder import (
 
 from lab.observe.dialogue import Dialogue, attempts, dialogues, listen
 from lab.observe.pcap import CaptureCut, read_frames
+from lab.observe.turns import Turn
 
 
 def one(talk: Talk | list[bytes]) -> Dialogue:
@@ -71,6 +72,27 @@ def test_a_whole_conversation() -> None:
     assert all(
         turn.reply for turn in dialogue.turns if turn.kind == "command" and turn.command != "BDAT"
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Message-ID: <1@x>", "<1@x>"),
+        ("Message-ID: <1@x> (a comment)", "<1@x>"),
+        ("message-id:<<script>alert(1)</script>@x>", "<<script>alert(1)</script>@x>"),
+        ('Message-ID: <a "b c"@x>', '<a "b c"@x>'),
+        ("Message-ID:\r\n <1\r\n\t2@x>\r\nTo: <bob@x>", "<1\t2@x>"),
+        ("Message-ID: 1@x", "1@x"),
+        ("Message-ID:\r\nSubject: none", None),
+        ("Message-ID: <1@x>\r\nMessage-ID: <2@x>", "<1@x>"),
+        ("X: Message-ID: <1@x>", None),
+    ],
+)
+def test_a_message_id_is_all_there_is_of_it_in_its_header(
+    header: str, expected: str | None
+) -> None:
+    said = header.encode() + b"\r\n\r\nMessage-ID: <in-the-body@x>\r\n"
+    assert Turn("client", "content", 1, 0.0, 1, said).message_id == expected
 
 
 def test_its_transactions() -> None:

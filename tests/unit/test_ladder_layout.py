@@ -105,6 +105,22 @@ def test_nothing_is_said_to_be_lost_before_it_can_have_arrived(scene: Scene) -> 
     assert call.fate == "lost"
 
 
+def test_what_a_network_that_is_read_later_will_show_is_not_lost(scene: Scene) -> None:
+    """A flood keeps one capture busy, while the other is read at once."""
+    arp = {"protocol": "arp", "src": "a", "dst": "b", "length": 42, "network": "receiver-lan"}
+    scene.add(1.0, "packet", None, "a who has b", arp)
+    scene.happens(2.0, "syn", RELAY, only="sender-lan")
+    ladder = scene.ladder(ended=False)
+    (call,) = ladder.layout(now=ladder.now + 2).items
+    assert call.fate == "pending", "the other network is known up to a moment before"
+    (call,) = ladder.layout(now=ladder.now + 20).items
+    assert call.fate == "lost", "but one does not wait for ever"
+    scene.add(2.5, "packet", None, "a who has b", arp)
+    ladder = scene.ladder(ended=False)
+    (call,) = ladder.layout(now=ladder.now + 2).items
+    assert call.fate == "lost"
+
+
 @pytest.mark.parametrize(
     ("side", "network", "frm"), [("client", "sender-lan", MAIL), ("server", "receiver-lan", FAR)]
 )

@@ -126,6 +126,14 @@ def test_control_characters_are_no_xml() -> None:
     ET.fromstring(svg(scene.ladder().layout()))
 
 
+def test_what_is_not_seen_by_itself_has_a_sign() -> None:
+    scene = Scene()
+    scene.says(1, "client", "HELO \x1b[31m\x9b\u202emoc", RELAY)
+    text = svg(scene.ladder().layout())
+    assert "HELO ␛[31m⟨U+009B⟩⟨U+202E⟩moc" in text
+    assert not re.search("[\x1b\x9b\u202e]", text)
+
+
 def test_the_heads_come_again_in_a_long_one() -> None:
     scene = Scene()
     for number in range(200):

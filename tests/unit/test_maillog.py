@@ -82,6 +82,8 @@ ATTEMPTS = {
 EVENTS = {
     "postfix/cleanup[31]: 65BE618487F: message-id=<1f@pc.sender.example>":
         ("65BE618487F", "message-id", "<1f@pc.sender.example>"),
+    'postfix/cleanup[31]: 65BE618487F: message-id=<a "b c"@x> (a comment)':
+        ("65BE618487F", "message-id", '<a "b c"@x> (a comment)'),
     "postfix/qmgr[12]: 65BE618487F: from=<alice@sender.example>, size=512, nrcpt=1 (queue active)":
         ("65BE618487F", "queued", "alice@sender.example"),
     "postfix/qmgr[12]: 6F1A218487F: from=<>, size=2817, nrcpt=1 (queue active)":

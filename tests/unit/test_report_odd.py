@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from typing import Any
 import pytest
 from reportpage import RECORD, Change, changed, live, page_of
 
+from lab.errors import UsageError
 from lab.events import Event, EventLog
 from lab.record import Record
 from lab.views import report
 from lab.views.report import exhibits, text
+from lab.views.visible import visible
 
 
 @pytest.fixture
@@ -140,6 +144,72 @@ def test_a_log_line_that_is_nowhere_is_missed(tmp_path: Path) -> None:
     assert "What was read there at the time:" in said and "status=deferred" in said
 
 
+@pytest.fixture
+def deadline() -> Iterator[None]:
+    """What waits for ever is interrupted."""
+
+    def late(*_: object) -> None:
+        pytest.fail("it waits for ever")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("deadline")
+@pytest.mark.parametrize("device", [False, True])
+def test_pipes_and_devices_are_not_read(record: Record, *, device: bool) -> None:
+    capture = record.folder / "captures/sender-lan.pcap"
+    log = record.folder / "logs/sender-mail.log"
+    for path in (capture, log):
+        path.unlink()
+        path.symlink_to("/dev/null") if device else os.mkfifo(path)
+    page = page_of(record)
+    assert "captures/sender-lan.pcap is not a file" in page.html
+    assert "from events.jsonl (logs/sender-mail.log is not a file)" in (
+        page.at("log-sender-mail-15").text
+    )
+
+
+def test_a_turn_that_says_to_be_endless_is_not_counted_out(tmp_path: Path) -> None:
+    def endless(events: list[dict[str, Any]]) -> None:
+        for event in events:
+            if event["kind"] == "turn":
+                event["data"]["last_frame"] = 5_000_000
+
+    record = changed(tmp_path, endless)
+    began = time.perf_counter()
+    page = page_of(record)
+    assert time.perf_counter() - began < 5
+    assert "C: EHLO" in page.at("packet-captures_2f_sender-lan.pcap-67").text
+
+
+def test_evidence_may_say_more_than_is_known_here(tmp_path: Path) -> None:
+    def later(events: list[dict[str, Any]]) -> None:
+        for event in events:
+            for place in event["data"].get("evidence", ()):
+                place["since"] = "a later version"
+
+    assert page_of(changed(tmp_path / "later", later)).html == page_of(changed(tmp_path)).html
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{}, {"kind": "packet", "frame": "36"}, {"kind": ["log"]}, {"kind": "log", "line": 1e9}],
+)
+def test_what_is_no_evidence_damages_the_record(tmp_path: Path, place: dict[str, Any]) -> None:
+    def damaged(events: list[dict[str, Any]]) -> None:
+        next(one for one in events if one["kind"] == "verdict")["data"]["evidence"] = [place]
+
+    with pytest.raises(UsageError) as error:
+        changed(tmp_path, damaged)
+    seq = next(event.seq for event in Record.load(RECORD).events if event.kind == "verdict")
+    where = tmp_path / "runs/20261124-065513-receiver-down/events.jsonl"
+    assert str(error.value) == f"{where}: event {seq}: this is no evidence: {place}"
+
+
 def test_evidence_outside_the_run_is_not_read(tmp_path: Path) -> None:
     def outside(events: list[dict[str, Any]]) -> None:
         for event in events:
@@ -219,7 +289,7 @@ KEPT = {
     ],
 )
 def test_what_is_not_seen_is_made_visible(given: str, shown: str) -> None:
-    assert text.visible(given) == shown
+    assert visible(given) == shown
 
 
 def test_anchors_are_different_for_different_places() -> None:

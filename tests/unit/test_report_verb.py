@@ -162,6 +162,36 @@ def test_lab_report_lists_what_was_recorded_of_a_lab_and_what_could_not_go_on(ho
     ]
 
 
+def test_lab_report_lists_a_run_on_a_line_whatever_it_is_called(home: Path) -> None:
+    shutil.copytree(RECORD, home / "runs/20261125-000000-two\nlines")
+    out = lab("report", "--list")[1]
+    assert "20261125-000000-two␊lines " in out
+    assert json.loads(lab("report", "--list", "--json")[1])[1]["name"] == (
+        "20261125-000000-two\nlines"
+    )
+
+
+@pytest.mark.parametrize("line", ["nonsense", '{"kind": "verdict"}', "[]"])
+def test_what_no_report_can_be_made_of_is_listed_as_damaged(home: Path, line: str) -> None:
+    (run,) = (home / "runs").iterdir()
+    lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    lines[20] = line
+    (run / "events.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    assert lab("report")[0] != 0
+    (found,) = json.loads(lab("report", "--list", "--json")[1])
+    assert (found["name"], found["outcome"]) == (run.name, "damaged")
+
+
+def test_a_verdict_without_evidence_to_be_read_is_damage_too(home: Path) -> None:
+    (run,) = (home / "runs").iterdir()
+    text = (run / "events.jsonl").read_text(encoding="utf-8")
+    text = text.replace('"evidence": [{"kind": "packet"', '"evidence": [{"kind": 7')
+    (run / "events.jsonl").write_text(text, encoding="utf-8")
+    assert "this is no evidence" in lab("report")[2]
+    (found,) = json.loads(lab("report", "--list", "--json")[1])
+    assert found["outcome"] == "damaged"
+
+
 def test_a_lab_without_a_record_leaves_no_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

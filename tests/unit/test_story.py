@@ -55,7 +55,8 @@ class Run:
         said = f"postfix/{program}[27]: 65BE618487F: to=<{whom}>, status={status} ({reason})"
         self.add(at, "log", said, node, line=line, program=f"postfix/{program}")
         data = {"recipient": whom, "status": status, "reason": reason, "line": line}
-        self.add(at, "attempt", reason, node, program=program, **data)
+        ended = STARTED + at + 0.5
+        self.add(at, "attempt", reason, node, program=program, ended=ended, **data)
 
     def end(self, *verdicts: Verdict) -> None:
         self.story.end(

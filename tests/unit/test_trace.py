@@ -687,6 +687,76 @@ def test_what_nobody_took_is_known_from_the_wire(run: Recording) -> None:
     assert "554 5.7.1 Refused" in told(found)
 
 
+def called(run: Recording, wire: str, log: str) -> Recording:
+    """A message with the Message-ID `wire`, in logs `log`, is delivered at the second attempt."""
+    call = run.call(9.9, "sender-pc", "sender-mail", port=587, networks=1).accepted(9.91)
+    call.says(9.95, "client", "content", message_id=wire, text="Subject: Odd\n\nHello.")
+    call.mail(10, "A00001", wire)
+    run.takes(10, "sender-mail", "A00001", log, login=ALICE)
+    call = run.call(10.5, "sender-mail", "receiver-mail").accepted(10.6)
+    call.mail(10.7, None, wire, code=450, reply="4.2.0 Later")
+    said = "host mail.receiver.example[203.0.113.25] said: 450 4.2.0 Later"
+    run.tries(10.8, "sender-mail", "A00001", "deferred", said, relay=RECEIVER, took=0.3)
+    run.call(40.9, "sender-mail", "receiver-mail").accepted(41).mail(41.1, "B00001", wire)
+    run.takes(41.1, "receiver-mail", "B00001", log, by="sender-mail")
+    run.passes_on(41.2, "sender-mail", "A00001", "receiver-mail", "B00001")
+    run.removes(41.3, "sender-mail", "A00001")
+    run.saves(42, "receiver-mail", "B00001", 1, wire)
+    run.removes(42.1, "receiver-mail", "B00001")
+    return run
+
+
+ODD = {
+    "two headers": ("<one@x>", "<two@x>"),
+    "spaces and quotes": ('<a "b c"@x>', '<a "b c"@x>'),
+    "a comment": ("<1@x>", "<1@x> (a comment)"),
+    "escape": ("<a\x1b[1m@x>", "<a?[1m@x>"),
+    "cut in the log": (f"<{'a' * 2000}@x>", f"<{'a' * 900}"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_message_is_one_whatever_it_is_called(run: Recording, name: str) -> None:
+    wire, log = ODD[name]
+    called(run, wire, log)
+    (message,) = listed(Tracer(run.record))
+    assert (message.name, message.subject) == (log, "Odd")
+    for named in (wire, log, wire[:4], "A00001"):
+        found = trace(run.record, named)
+        assert (found.name, found.subject, found.outcome) == (log, "Odd", "delivered")
+        assert found.refused == ()
+        first, second = found.hops[0].attempts
+        assert first.transaction and (first.transaction.code, second.outcome) == (450, "sent")
+        assert [copy.uid for copy in found.saved] == [1]
+
+
+def test_a_name_on_the_wire_that_another_message_has_in_the_log_is_that_ones(
+    run: Recording,
+) -> None:
+    called(run, "<one@x>", "<two@x>")
+    run.takes(50, "sender-mail", "A00002", "<one@x>")
+    assert [one.name for one in listed(Tracer(run.record))] == ["<two@x>", "<one@x>"]
+    assert trace(run.record, "<two@x>").outcome == "delivered"
+    found = trace(run.record, "<one@x>")
+    assert ([hop.queue_id for hop in found.hops], found.outcome) == (["A00002"], "queued")
+
+
+@pytest.mark.parametrize("heard_by", [1, 2])
+def test_what_was_taken_off_the_record_is_not_said_to_be_refused(
+    run: Recording, heard_by: int
+) -> None:
+    """Also if the client did not hear it, and another network has the answer."""
+    call = run.call(10, "sender-pc", "receiver-mail").accepted(10.01)
+    call.mail(10.1, "B00001", heard_by=heard_by).closes(10.2)
+    found = trace(run.record)
+    assert (found.hops, found.outcome, len(found.refused)) == ((), "unknown", 1)
+    assert "unknown: receiver-mail took it, but no log has it" in rendered(found)
+    again = run.call(8, "sender-pc", "receiver-mail").accepted(8.01)
+    again.mail(8.1, None, code=450, reply="4.2.0 Later")
+    assert trace(run.record).outcome == "unknown"
+    assert "no server took it" not in rendered(trace(run.record))
+
+
 def test_a_loop_ends(run: Recording) -> None:
     run.takes(10, "sender-mail", "A00001")
     run.takes(11, "receiver-mail", "B00001", by="sender-mail")

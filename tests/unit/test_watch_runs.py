@@ -13,8 +13,10 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
+from types import SimpleNamespace
 
 import pytest
 from ladderevents import FAR, MAIL, RECORDS, STARTED, Scene
@@ -22,9 +24,10 @@ from ladderevents import FAR, MAIL, RECORDS, STARTED, Scene
 from lab import record
 from lab.cli import _watched
 from lab.cli._watched import Begins, Failed, Feed, Over, Waits
+from lab.engine import containers
 from lab.engine.lab import Lab
-from lab.errors import LabNotUp
-from lab.events import FILE, EventLog
+from lab.errors import LabError, LabNotUp
+from lab.events import FILE, Event, EventLog
 from lab.units import LabClock
 
 WIDTH, HEIGHT = 100, 30
@@ -171,6 +174,142 @@ def test_the_run_in_progress_is_the_newest_that_is_being_written(
     assert _watched.writing() == record.RUNS / "20261124-070000-first"
 
 
+# A lab that is up, and is not any more ---------------------------------------------------------
+
+
+class Machines:
+    """A lab's containers, and who records what happens in it."""
+
+    def __init__(self) -> None:
+        self.up: dict[str, str] = {}
+        self.failure: LabError | None = None
+        self.ready = True
+        self.looks = 0  # for a run in progress, after each of which comes one for the lab
+
+    def looked(self) -> None:
+        """Wait until it was looked around once more from beginning to end."""
+        until, deadline = self.looks + 3, time.monotonic() + PATIENCE
+        while self.looks < until:
+            assert time.monotonic() < deadline, "nobody looks around"
+            time.sleep(0.005)
+
+    def attach(self, name: str) -> SimpleNamespace:
+        """As Lab.attach."""
+        if not self.up:
+            raise LabNotUp(f"lab '{name}' is not up")
+        return SimpleNamespace(name=name, containers=dict(self.up))
+
+    def find(self, name: str) -> list[SimpleNamespace]:
+        """As containers.find."""
+        return [SimpleNamespace(id=found) for found in self.up.values()]
+
+    @contextmanager
+    def recorded(
+        self, lab: SimpleNamespace, hear: Callable[[Event], None]
+    ) -> Iterator[SimpleNamespace]:
+        """As lab.cli._watched.recorded."""
+        scene = Scene()
+        hear(scene.events[0])
+        if not self.ready:
+            raise LabError("what passes is not on record")
+        yield self
+
+    def check(self) -> None:
+        """As Recorder.check."""
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.fixture
+def machines(here: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    """A lab, which is up."""
+    found = Machines()
+    found.up = {"dns": "first"}
+    monkeypatch.setattr(Lab, "attach", found.attach)
+    monkeypatch.setattr(containers, "find", found.find)
+    monkeypatch.setattr(_watched, "recorded", found.recorded)
+    writing = _watched.writing
+
+    def looks() -> Path | None:
+        found.looks += 1
+        return writing()
+
+    monkeypatch.setattr(_watched, "writing", looks)
+    monkeypatch.setattr(_watched, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(_watched, "_ASK_SECONDS", 0)
+    monkeypatch.setattr(_watched, "_DOWN_SECONDS", 0.1)
+    return found
+
+
+def test_a_lab_that_comes_up_again_is_watched_again(machines: Machines) -> None:
+    with Feed(None, "lab", lambda: None) as feed:
+        news(feed, Begins)
+        machines.up = {}
+        news(feed, Over)
+        machines.ready, machines.up = False, {"dns": "second"}  # it is only just coming up
+        machines.looked()
+        assert feed.news.empty()  # the last picture stays
+        machines.ready = True
+        found = feed.news.get(timeout=PATIENCE)
+        assert isinstance(found, Begins) and found.live
+
+
+def test_a_lab_that_was_exchanged_for_another_is_over(machines: Machines) -> None:
+    with Feed(None, "lab", lambda: None) as feed:
+        news(feed, Begins)
+        machines.up = {"dns": "second"}  # lab down && lab up, between two looks
+        news(feed, Over)
+        news(feed, Begins)
+
+
+def test_so_it_is_if_the_recording_ended_with_it(machines: Machines) -> None:
+    with Feed(None, "lab", lambda: None) as feed:
+        news(feed, Begins)
+        machines.up, machines.failure = {"dns": "second"}, LabError("the capture ended")
+        news(feed, Over)
+        machines.failure = None
+        news(feed, Begins)
+
+
+def test_a_recording_that_fails_while_the_lab_is_up_is_told(machines: Machines) -> None:
+    with Feed(None, "lab", lambda: None) as feed:
+        news(feed, Begins)
+        machines.failure = LabError("the capture ended while things went on")
+        while not isinstance(found := feed.news.get(timeout=PATIENCE), Failed):
+            assert not isinstance(found, Over)
+        assert found.error is machines.failure
+
+
+def test_after_a_scenario_the_lab_does_not_take_its_place(
+    machines: Machines, begins: Callable[[str], Writer]
+) -> None:
+    machines.up = {}
+    writer = begins("20261124-070000-first")
+    with Feed(None, "lab", lambda: None) as feed:
+        news(feed, Begins)
+        writer.log.close()
+        news(feed, Over)
+        machines.up = {"dns": "first"}
+        machines.looked()
+        assert feed.news.empty()
+        begins("20261124-070001-second")
+        begun = news(feed, Begins)
+        assert isinstance(begun, Begins) and begun.name == "second"
+
+
+def test_a_stopped_picture_of_a_lab_stays_when_it_comes_up_again(machines: Machines) -> None:
+    with Feed(None, "lab", lambda: None) as feed:
+        news(feed, Begins)
+        feed.held = True
+        machines.up = {}
+        news(feed, Over)
+        machines.up = {"dns": "second"}
+        machines.looked()
+        assert feed.news.empty()
+        feed.held = False
+        news(feed, Begins)
+
+
 # In a terminal ---------------------------------------------------------------------------------
 
 
@@ -278,6 +417,15 @@ def test_a_kill_leaves_the_terminal_as_it_was(sits: Callable[..., Seat]) -> None
     seat.sees(r"row 1/97")
     seat.process.send_signal(signal.SIGTERM)
     assert seat.leaves() == 0
+
+
+def test_a_terminal_that_is_closed_ends_it_quietly(sits: Callable[..., Seat]) -> None:
+    seat = sits("20261124-065513-receiver-down", alone=True)
+    seat.sees(r"row 1/97")
+    os.close(seat.keyboard)
+    seat.keyboard = os.open(os.devnull, os.O_RDONLY)
+    _, said = seat.process.communicate(timeout=PATIENCE)
+    assert (seat.process.returncode, said) == (0, b"")
 
 
 def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again(sits: Callable[..., Seat]) -> None:
@@ -440,6 +588,32 @@ def test_into_a_pipe_a_run_in_progress_is_followed_to_its_end(
         watchdog.cancel()
     assert process.returncode == 0
     assert "accepts (SYN ACK)" in rest
+
+
+def test_whoever_reads_along_may_have_seen_enough(here: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "watch", "20261124-065513-receiver-down"],
+        cwd=here,
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_damaged_record_is_told_with_its_place(here: Path) -> None:
+    folder = here / "runs" / "damaged"
+    folder.mkdir()
+    first, *_ = (RECORDS / "delivery" / FILE).read_text(encoding="utf-8").splitlines()
+    (folder / FILE).write_text(f"{first}\n{{no event\n", encoding="utf-8")
+    done = lab_watch(here, "damaged")
+    assert done.returncode == 2
+    assert done.stderr == "lab: runs/damaged/events.jsonl:2:1: this is no event\n"
 
 
 def test_a_run_that_is_not_there_is_said_so(here: Path) -> None:

@@ -109,7 +109,10 @@ def overall(found: Iterable[Arrival], hops: Iterable[Hop], refused: Iterable[Tra
     if not outcomes and any(hop.in_queue for hop in hops):
         return "queued"
     if not outcomes:
-        return "refused" if any((one.code or 0) >= 400 for one in refused) else "unknown"
+        offers = list(refused)
+        taken = any(one.taken for one in offers)
+        in_vain = any((one.code or 0) >= 400 for one in offers)
+        return "refused" if in_vain and not taken else "unknown"
     if len(outcomes) == 1:
         return outcomes.pop()
     for waiting in _WAITING:

@@ -87,6 +87,12 @@ class Transaction:
     ended: float
     events: tuple[Event, ...]
 
+    @property
+    def taken(self) -> bool:
+        """Whether the server has said that it took the message, be it heard or not."""
+        code = self.unheard.data.get("code") if self.unheard else self.code
+        return code is not None and 200 <= code < 300
+
 
 class Connections:
     """All connections among some events, and the messages handed over on them."""
@@ -111,16 +117,6 @@ class Connections:
     def named(self, id_: str | None) -> Connection | None:
         """The connection `id_`."""
         return self._by_id.get(id_ or "")
-
-    def into(self, node: str, queue_id: str, near: float) -> Transaction | None:
-        """How the message `queue_id` came to `node`, about the moment `near` (epoch seconds)."""
-        found = [
-            one
-            for one in self.transactions
-            if one.queue_id == queue_id and one.connection.server_node in (node, None)
-        ]
-        # A queue ID can be used again, but not at once.
-        return min(found, key=lambda one: abs(one.ended - near), default=None)
 
     def calls(self, client: str, server: str, began: float, ended: float) -> list[Connection]:
         """Connections of `client` (a node) to `server` (address:port) begun within that time."""

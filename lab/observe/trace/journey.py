@@ -270,8 +270,8 @@ class Trace:
     """One message across all machines. `children` are reports about it, each a trace itself.
 
     `kind` is `message`, `delay notification` or `non-delivery notification`, `about` what the
-    message it reports on is called. `refused` are the times it was offered and no queue took it.
-    `until` is the last moment on record.
+    message it reports on is called. `refused` are the times it was offered and no queue on record
+    took it. `until` is the last moment on record.
     """
 
     message_id: str | None

@@ -36,7 +36,7 @@ class Message:
         return self.message_id or self.names[0]
 
     def __str__(self) -> str:
-        queue_ids = [name for name in self.names if name != self.message_id]
+        queue_ids = [name for name in self.names if name != self.message_id]  # the first of all
         words = [self.name, *queue_ids[: 1 if self.message_id else 0]]
         return "  ".join(words) + (f'  "{self.subject}"' if self.subject else "")
 
@@ -55,24 +55,27 @@ def listed(tracer: Tracer) -> list[Message]:
         start = tracer.stays.of(stay.message_id) if stay.message_id else [stay]
         stays = tracer.stays.linked(start)
         done.update(stays)
+        ids = tracer.message_ids(stays)
         named = next((one.message_id for one in stays if one.message_id), None)
         first = stays[0]
         found.append(
             Message(
                 message_id=named,
                 stay=first,
-                names=tuple(dict.fromkeys(filter(None, [named, *(s.queue_id for s in stays)]))),
-                subject=titles.get(named or ""),
+                names=tuple(
+                    dict.fromkeys(filter(None, [named, *(s.queue_id for s in stays), *ids]))
+                ),
+                subject=next(filter(None, map(titles.get, ids)), None),
                 began=first.began,
                 mail=first.sender != ""
                 and (first.node, first.queue_id) not in reports
                 and any(one.message_id or one.queued or one.attempts for one in stays),
             )
         )
-    known = {one.message_id for one in found}
-    for offer in tracer.connections.transactions:  # of messages that nobody took
+    known = {name for one in found for name in one.names}
+    for offer in tracer.connections.transactions:  # of messages that are in no server's log
         named = real_id(offer.message_id)
-        if named and named not in known:
+        if named and named not in known and tracer.came_to(offer) is None:
             known.add(named)
             found.append(Message(named, None, (named,), titles.get(named), offer.began, True))
     return sorted(found, key=lambda one: one.began)
@@ -127,4 +130,5 @@ def _unknown(what: str, known: list[Message]) -> UsageError:
 def _named(found: list[Message]) -> str:
     more = len(found) > _LISTED
     title = f"the last {_LISTED} of {len(found)} are:" if more else "there are:"
-    return "\n".join([title, *map(str, found[-_LISTED:])])
+    # A subject may have lines of its own.
+    return "\n".join([title, *(" ".join(str(one).split("\n")) for one in found[-_LISTED:])])

@@ -8,7 +8,7 @@ tell, and an encrypted session is told as just that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from lab.events import Event
@@ -83,11 +83,11 @@ class Mailboxes:
 
     # Copies -------------------------------------------------------------------------------------
 
-    def saved(self, message_id: str | None, replies: Iterable[str]) -> list[Saved]:
+    def saved(self, named: Collection[str], replies: Iterable[str]) -> list[Saved]:
         """Every copy of the message that was saved.
 
-        It is known by its Message-ID or, where it has none, by the session that Dovecot names in
-        its reply to LMTP (`replies`).
+        It is known by its Message-IDs and by the session that Dovecot names in its reply to LMTP
+        (`replies`).
         """
         words = {word for reply in replies for word in reply.split()}
         found = []
@@ -95,8 +95,7 @@ class Mailboxes:
             if event.data.get("what") != "save":
                 continue
             by, session = self._by(event)
-            same = message_id is not None and event.refs.message_id == message_id
-            if same or (message_id is None and session in words):
+            if event.refs.message_id in named or session in words:
                 data = event.data
                 found.append(
                     Saved(
@@ -114,20 +113,22 @@ class Mailboxes:
 
     # Reading ------------------------------------------------------------------------------------
 
-    def readings(self, message_id: str | None, copies: Iterable[Saved]) -> list[Reading]:
+    def readings(self, named: Collection[str], copies: Iterable[Saved]) -> list[Reading]:
         """What was done with the message once it was there, in order."""
         copies = list(copies)
-        fetched = self._fetched(message_id) if message_id else []
-        found = fetched + self._changed(message_id, copies, fetched)
+        named = {*named, *(event.refs.message_id or "" for one in copies for event in one.events)}
+        named.discard("")
+        fetched = self._fetched(named)
+        found = fetched + self._changed(named, copies, fetched)
         found += self._unseen(copies, found)
         return sorted(found, key=lambda one: one.time)
 
-    def _fetched(self, message_id: str) -> list[Reading]:
+    def _fetched(self, named: Collection[str]) -> list[Reading]:
         """What the packets show to have been sent to somebody's mail program."""
         found = []
         for event in self._turns:
             connection = self._connections.named(event.data.get("connection"))
-            if event.refs.message_id != message_id or connection is None:
+            if event.refs.message_id not in named or connection is None:
                 continue
             if event.refs.file != connection.file:
                 continue  # the same, seen on another network
@@ -176,7 +177,7 @@ class Mailboxes:
         return found[-1] if found else None
 
     def _changed(
-        self, message_id: str | None, copies: list[Saved], fetched: list[Reading]
+        self, named: Collection[str], copies: list[Saved], fetched: list[Reading]
     ) -> list[Reading]:
         """What the log shows to have been done in a session, besides saving it."""
         places = {(one.node, one.user, one.folder, one.uid) for one in copies if one.uid}
@@ -189,7 +190,7 @@ class Mailboxes:
         for event in self._changes:
             data = event.data
             place = (event.node, data.get("user"), data.get("folder"), data.get("uid"))
-            same = event.refs.message_id == message_id if message_id else place in places
+            same = event.refs.message_id in named if named else place in places
             if data.get("what") == "save" or not same:
                 continue
             by, session = self._by(event)

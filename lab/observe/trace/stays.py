@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lab.events import Event
+from lab.observe.trace.connections import Transaction
 from lab.record import Record
 
 _ADDRESS = re.compile(r"\[([0-9a-fA-F.:]+)\]")
@@ -102,6 +103,15 @@ class Stays:
         found = self._stays.get((node, queue_id), ())
         return min(found, key=lambda stay: abs(stay.began - near), default=None)
 
+    def named_by(self, offer: Transaction) -> Stay | None:
+        """Where an offered message came to, as the server has said (`queued as`)."""
+        if offer.queue_id is None:
+            return None
+        node = offer.connection.server_node
+        nodes = [node] if node else sorted({name for name, _ in self._stays})
+        found = [one for name in nodes if (one := self.at(name, offer.queue_id, offer.ended))]
+        return found[0] if len(found) == 1 else None
+
     def node_in(self, text: str | None, here: str | None = None) -> str | None:
         """The machine whose address stands in brackets in `text`; `here` for a loopback one."""
         found = _ADDRESS.search(text or "")
@@ -132,13 +142,23 @@ class Stays:
 
     def of(self, message_id: str) -> list[Stay]:
         """The stays whose Message-ID that is."""
-        return [stay for stay in self.all if stay.message_id == message_id]
+        return list(self._by_message_id.get(message_id, ()))
+
+    @cached_property
+    def _by_message_id(self) -> Mapping[str | None, list[Stay]]:
+        found: dict[str | None, list[Stay]] = defaultdict(list)
+        for stay in self.all:
+            found[stay.message_id].append(stay)
+        return found
 
     def linked(self, start: Iterable[Stay]) -> list[Stay]:
         """`start`, and all before and after them by what servers said of each other."""
         found = list(dict.fromkeys(start))
+        known = set(found)
         for stay in found:  # grows while it is gone through
-            found += [one for one in self._neighbours.get(stay, ()) if one not in found]
+            following = [one for one in self._neighbours.get(stay, ()) if one not in known]
+            found += following
+            known.update(following)
         return sorted(found, key=_order)
 
     @cached_property

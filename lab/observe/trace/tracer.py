@@ -1,14 +1,15 @@
 """Joins what logs and packets say of a message into its trace.
 
-Events are joined by Message-ID, by machine and queue ID, and by what servers say of each other
-(`queued as`); where a log does not say on which connection something happened, its address and
+Events are joined by machine and queue ID and by what servers say of each other (`queued as`), then
+by Message-ID; where a log does not say on which connection something happened, its address and
 moment do, and `candidates` says how sure that is. Evidence is the events themselves.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 
 from lab.events import Event
 from lab.observe.retries import Retries
@@ -16,7 +17,7 @@ from lab.observe.trace import arrivals
 from lab.observe.trace.connections import Connection, Connections, Transaction
 from lab.observe.trace.journey import Attempt, Duplicate, Hop, Saved, Trace
 from lab.observe.trace.readings import Mailboxes, duplicates
-from lab.observe.trace.stays import Stay, Stays
+from lab.observe.trace.stays import Stay, Stays, real_id
 from lab.record import Record
 
 _CALLED = re.compile(r"\bconnect to \S*?\[([0-9a-fA-F.:]+)\]:(\d+)")
@@ -40,6 +41,29 @@ class Tracer:
             for told, what in self._reports(stay)
         }
         self._until = record.events[-1].time
+        self._into: dict[Stay, list[Transaction]] = defaultdict(list)
+        self._came: dict[tuple[str, int] | None, Stay] = {}
+        for offer in self.connections.transactions:
+            if stay := self.stays.named_by(offer):
+                self._into[stay].append(offer)
+                self._came[_name(offer)] = stay
+
+    def came_to(self, offer: Transaction) -> Stay | None:
+        """The stay that an offered message came to, by what the server called it."""
+        return self._came.get(_name(offer))
+
+    def message_ids(self, stays: Iterable[Stay]) -> dict[str, None]:
+        """The Message-IDs of one message, in logs and on the wire, in this order.
+
+        They may differ: a log has the last of several, without what is not printable, and cut.
+        """
+        stays = list(stays)
+        logged = {one.message_id: None for one in stays if one.message_id}
+        offered = (offer.message_id for stay in stays for offer in self._into.get(stay, ()))
+        # Whatever another message is called in a log is that one.
+        return logged | {
+            named: None for one in offered if (named := real_id(one)) and not self.stays.of(named)
+        }
 
     def of_message_id(self, message_id: str) -> Trace:
         """The message of that Message-ID; without a hop if no server ever took it."""
@@ -55,27 +79,29 @@ class Tracer:
 
     def _trace(self, message_id: str | None, start: list[Stay], above: frozenset[Stay]) -> Trace:
         stays = self.stays.linked(start)
-        message_id = message_id or next((one.message_id for one in stays if one.message_id), None)
+        named = self.message_ids(stays)
+        message_id = message_id or next(iter(named), None)
+        named = ({message_id: None} if message_id else {}) | named
         previous = self._previous(stays)
         hops = tuple(self._hop(stay, previous.get(stay, [])) for stay in stays)
         attempts = [attempt for hop in hops for attempt in hop.attempts]
         lmtp = [one.reason for one in attempts if one.next is None and one.outcome == "sent"]
-        saved = self._mailboxes.saved(message_id, lmtp)
+        saved = self._mailboxes.saved(named, lmtp)
         seen = above | frozenset(stays)
         reports = [told for stay in stays for told, _ in self._reports(stay) if told not in seen]
         kind, about = next(filter(None, map(self._about.get, stays)), ("message", None))
-        refused = self._refused(message_id, hops)
+        refused = self._refused(named, stays, hops)
         came = arrivals.of(hops, self._returned(stays), saved)
         return Trace(
             message_id=message_id,
             kind=kind,
             about=about,
-            subject=self.subjects.get(message_id or ""),
+            subject=next(filter(None, map(self.subjects.get, named)), None),
             sender=self._sender(hops, refused),
             hops=hops,
             arrivals=came,
             saved=tuple(saved),
-            readings=tuple(self._mailboxes.readings(message_id, saved)),
+            readings=tuple(self._mailboxes.readings(named, saved)),
             duplicates=tuple(Duplicate(again, *_cause(again, hops)) for again in duplicates(saved)),
             refused=refused,
             children=tuple(self._child(told, seen) for told in reports),
@@ -118,7 +144,8 @@ class Tracer:
         return next(iter(known + [one.mail_from for one in refused]), None)
 
     def _hop(self, stay: Stay, previous: list[tuple[str, str]]) -> Hop:
-        transaction = self.connections.into(stay.node, stay.queue_id, stay.began)
+        into = self._into.get(stay, ())
+        transaction = min(into, key=lambda one: abs(one.ended - stay.began), default=None)
         source = transaction.connection.client_node if transaction else None
         source = source or self.stays.node_in(stay.client, stay.node)
         if not previous and source and (before := self._unheard(stay, source)):
@@ -177,14 +204,18 @@ class Tracer:
                 return other.node, other.queue_id
         return None
 
-    def _refused(self, message_id: str | None, hops: Iterable[Hop]) -> tuple[Transaction, ...]:
+    def _refused(
+        self, named: Collection[str], stays: list[Stay], hops: Iterable[Hop]
+    ) -> tuple[Transaction, ...]:
         """Offers of the message that are part of no hop and of no server's attempt."""
         told = {_name(hop.transaction) for hop in hops}
         told |= {_name(attempt.transaction) for hop in hops for attempt in hop.attempts}
         return tuple(
             one
             for one in self.connections.transactions
-            if message_id and one.message_id == message_id and _name(one) not in told
+            if one.message_id in named
+            and _name(one) not in told
+            and ((came := self.came_to(one)) is None or came in stays)
         )
 
     # Attempts -----------------------------------------------------------------------------------
@@ -254,7 +285,7 @@ class Tracer:
     def _is(self, one: Transaction, stay: Stay, recipient: str) -> bool:
         """Whether a transaction is about the message of `stay`, as far as can be told."""
         if one.message_id and stay.message_id:
-            return one.message_id == stay.message_id
+            return one.message_id in self.message_ids(self.stays.linked([stay]))
         return recipient in one.recipients and stay.sender in (one.mail_from, None)
 
     def _spoken_to(

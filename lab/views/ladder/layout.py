@@ -24,6 +24,7 @@ from lab.views.ladder.wire import Wire
 
 _EXPECTED = ("mail-server", "dns")
 _GRACE_SECONDS = 0.5  # before what was not seen to arrive is said to be lost
+_BACKLOG_SECONDS = 15.0  # where the other network has not been heard since
 _LATE_SECONDS = 0.25  # more than any way through the lab takes
 
 
@@ -75,8 +76,13 @@ class Ladder:
             view.level,
             self.ended,
             self.clock.scale,
-            min(on_their_way) + _GRACE_SECONDS if on_their_way else None,
+            min(map(self._settles, on_their_way), default=None),
         )
+
+    def _settles(self, moment: float) -> float:
+        """When what was sent at `moment`, and is on its way, is given up."""
+        patience = _GRACE_SECONDS if self.now - moment < _GRACE_SECONDS else _BACKLOG_SECONDS
+        return moment + patience
 
     # What is wanted -----------------------------------------------------------------------------
 
@@ -229,7 +235,10 @@ class Ladder:
             gone = "lost"
         elif not self._answered(mark):
             gone = "unanswered"
-        patient = not self.ended and self.now - mark.time < _GRACE_SECONDS
+        patience = _GRACE_SECONDS
+        if gone == "lost" and self.wire.may_come(mark, _LATE_SECONDS):
+            patience = _BACKLOG_SECONDS
+        patient = not self.ended and self.now - mark.time < patience
         return "pending" if gone != "arrives" and patient else gone
 
     def _answered(self, mark: Mark) -> bool:

@@ -73,7 +73,7 @@ def _messages(wire: Wire, notes: Notes, *, ended: bool) -> list[Mark]:
         elif connection.said["client"] or connection.said["server"]:
             found.append(_session(connection))
         else:
-            found += connection.calls
+            found += connection.calls.marks
             found += [mark for key, mark in connection.once.items() if key[0] == "reset"]
     return [*found, *(mark for mark in wire.marks if mark.what == "icmp")]
 

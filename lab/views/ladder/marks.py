@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from lab.events import Event
 from lab.views.ladder.model import Item, Mood, What
+from lab.views.ladder.repeats import Repeats
 from lab.views.ladder.said import Said
 
 
@@ -109,7 +110,7 @@ class Conversation:
     protocol: str
     client: str
     server: str
-    calls: list[Mark] = field(default_factory=list)
+    calls: Repeats = field(default_factory=Repeats)
     once: dict[tuple[str, str], Mark] = field(default_factory=dict)
     said: dict[str, Said] = field(default_factory=lambda: defaultdict(Said))
     asked: dict[tuple[str, int], deque[Mark]] = field(default_factory=lambda: defaultdict(deque))

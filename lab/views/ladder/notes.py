@@ -5,6 +5,7 @@ outages. It comes from logs and from who acted, not from the wires.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lab.events import Event
@@ -62,9 +63,9 @@ class Notes:
         if message and queued:
             self.queue_ids[message].add(queued)
             self.message_ids[queued] = message
-        handler = getattr(self, f"_{event.kind}", None)
-        if handler is not None:
-            handler(event)
+        take = _TAKEN.get(event.kind)
+        if take is not None:
+            take(self, event)
 
     def identities(self, ids: set[str]) -> set[str]:
         """All that the messages known by `ids` are known by."""
@@ -214,3 +215,15 @@ class Notes:
         mark.unit = ("session", event.seq)
         mark.protocol = data["protocol"]
         mark.mood = "good" if data["what"] == "login" else "bad"
+
+
+_TAKEN: dict[str, Callable[[Notes, Event], None]] = {
+    "action": Notes._action,
+    "fault": Notes._fault,
+    "narration": Notes._narration,
+    "verdict": Notes._verdict,
+    "queue_change": Notes._queue_change,
+    "attempt": Notes._attempt,
+    "mailbox_change": Notes._mailbox_change,
+    "session": Notes._session,
+}

@@ -15,6 +15,7 @@ from itertools import pairwise
 from lab.units import format_clock, wall_clock
 from lab.views.ladder.grid import cut, width_of
 from lab.views.ladder.model import Band, Box, Item, Layout
+from lab.views.visible import visible
 
 Link = Callable[[Item], "str | None"]
 
@@ -25,8 +26,6 @@ _LEAST, _MOST = 130, 330  # between two lifelines
 _AROUND = 46  # arrowhead, and air, around a label
 _HALF_BOX = 11
 _EVERY = 40  # rows, after which the heads come again
-_LATIN = "".join(chr(code) for code in range(0x20) if chr(code) not in "\t\n\r")
-_CONTROL = str.maketrans(dict.fromkeys(_LATIN, "·"))
 
 
 class Drawing:
@@ -69,7 +68,7 @@ class Drawing:
         parts += [self._box(box) for box in self.layout.boxes]
         parts += [self._head(y) for y in self._heads]
         parts += [self._row(row, item) for row, item in enumerate(self.layout.items)]
-        return "\n".join([*parts, "</svg>"]).translate(_CONTROL)
+        return visible("\n".join([*parts, "</svg>"]))
 
     def _described(self) -> str:
         names = ", ".join(host.name for host in self.layout.hosts)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 from lab.events import Event
@@ -14,10 +11,8 @@ from lab.observe.turns import ENDS_TRANSACTION
 from lab.views.ladder import words
 from lab.views.ladder.marks import Conversation, Mail, Mark, Sighting, sighting
 from lab.views.ladder.model import What
+from lab.views.ladder.repeats import Repeats
 
-# Two sightings of a datagram, or of a call, within this time are of one: it takes a packet less
-# to cross a router, and whoever asks again waits longer.
-_SAME_SECONDS = 0.2
 _NOTHING = frozenset[str]()
 
 
@@ -27,13 +22,15 @@ class Wire:
     def __init__(self, networks: Mapping[str, frozenset[str]], hosts: Mapping[str, str]) -> None:
         self.networks = networks
         self.marks: list[Mark] = []
-        self.packets: list[Mark] = []
         self.connections: dict[str, Conversation] = {}
         self.streams: dict[tuple[str | None, int | None], Conversation] = {}
         self._hosts = hosts
-        self._alike: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
-        self._icmp: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
-        self._packets: dict[tuple[str, ...], list[Mark]] = defaultdict(list)
+        self._alike: dict[tuple[str, ...], Repeats] = defaultdict(Repeats)
+        self._icmp: dict[tuple[Hashable, ...], Repeats] = defaultdict(Repeats)
+        self._packets: dict[tuple[Hashable, ...], Repeats] = defaultdict(Repeats)
+        self._packet_marks: list[Mark] = []
+        self._heard: dict[str, float] = {}  # network -> the time of the last packet there
+        self._passed_since: list[Event] = []  # packets that no mark was made of yet
 
     def add(self, event: Event) -> None:
         """Take an event, if it is of the wires."""
@@ -45,7 +42,12 @@ class Wire:
             case "dns":
                 self._asked(event)
             case "packet":
-                self._passed(event)
+                network = event.data["network"]
+                self._heard[network] = max(self._heard.get(network, 0.0), event.time)
+                if event.data["protocol"] not in ("arp", "other"):
+                    self._passed_since.append(event)
+                if event.data["protocol"] == "icmp":
+                    self._reported(event)
 
     def crosses(self, mark: Mark) -> bool:
         """Whether it has to pass a router to arrive."""
@@ -59,6 +61,15 @@ class Wire:
         far = self.networks.get(mark.target or "", _NOTHING)
         return next((one for one in mark.sightings if one.network in far), None)
 
+    def may_come(self, mark: Mark, seconds: float) -> bool:
+        """Whether what is known of the networks of whom it is for ends before it could arrive.
+
+        Where much passes, one network may be read some time after another.
+        """
+        far = self.networks.get(mark.target or "", _NOTHING)
+        known = [self._heard[network] for network in far if network in self._heard]
+        return bool(known) and max(known) < mark.time + seconds
+
     def belated(self) -> dict[Mark, Mark]:
         """What arrived long after it was sent: the mark of its arrival, and that of its sending.
 
@@ -66,7 +77,9 @@ class Wire:
         can be told which of several calls it was: the first that was not seen to arrive before.
         """
         found: dict[Mark, Mark] = {}
-        for known in (*(one.calls for one in self.connections.values()), *self._alike.values()):
+        calls = (one.calls for one in self.connections.values())
+        for repeats in (*calls, *self._alike.values()):
+            known = repeats.marks
             if len(known) < 2:
                 continue
             missing = [mark for mark in known if self.crosses(mark) and not self.arrived(mark)]
@@ -113,11 +126,11 @@ class Wire:
         port = data["server"].rpartition(":")[2]
         match data["what"]:
             case "syn":
-                again = bool(connection.calls) and data["tries"] > 1
+                again = bool(connection.calls.marks) and data["tries"] > 1
                 label = f"calls {'again' if again else f'port {port}'} (SYN)"
                 mark = self._mark(event, "call", label, connection)
                 mark.shape = "again" if again else ""
-                self._once_each(connection.calls, mark)
+                self._once_each(connection.calls, mark, self.marks)
             case "accepted":
                 connection.answered = True
                 self._once(self._mark(event, "accept", "accepts (SYN ACK)", connection))
@@ -144,23 +157,14 @@ class Wire:
             connection.once[key] = mark
             self.marks.append(mark)
 
-    def _once_each(self, known: list[Mark], mark: Mark, into: list[Mark] | None = None) -> Mark:
+    def _once_each(self, known: Repeats, mark: Mark, into: list[Mark]) -> Mark:
         """Something that may be repeated: if it was seen elsewhere just now, this is the same."""
-        seen = mark.first
-        # In order of time, but for moments: what was seen elsewhere, too, may have been earlier.
-        first = bisect_left(known, seen.time - 2 * _SAME_SECONDS, key=_time)
-        last = bisect_left(known, seen.time + 2 * _SAME_SECONDS, key=_time)
-        apart = [
-            (abs(one.time - seen.time), number)
-            for number, one in enumerate(known[first:last], first)
-            if seen.network and not one.seen_on(seen.network)
-        ]
-        nearest, number = min(apart, default=(_SAME_SECONDS, 0))
-        if nearest < _SAME_SECONDS:
-            known[number].see(seen)
-            return known[number]
-        insort(known, mark, key=_time)
-        (self.marks if into is None else into).append(mark)
+        same = known.find(mark.first)
+        if same is not None:
+            same.see(mark.first)
+            return same
+        known.add(mark)
+        into.append(mark)
         return mark
 
     # What is said -------------------------------------------------------------------------------
@@ -253,7 +257,8 @@ class Wire:
             mark.text = "; ".join(records) or event.summary
             if data["status"] not in (None, "NOERROR"):
                 mark.mood = "bad"
-        mark = self._once_each(self._alike[data["connection"], data["side"], data["text"]], mark)
+        known = self._alike[data["connection"], data["side"], data["text"]]
+        mark = self._once_each(known, mark, self.marks)
         mark.unit = ("dns", data["connection"])
         mark.alike = ("dns", connection.client, data["type"], data["name"])
         if mark not in connection.said[data["side"]]:
@@ -262,31 +267,39 @@ class Wire:
             for asked in connection.said["client"]:
                 asked.answered = True
 
-    def _passed(self, event: Event) -> None:
-        data = event.data
-        if data["protocol"] in ("arp", "other"):
-            return
-        icmp = data["protocol"] == "icmp"
-        source, target = self._at(data["src"]), self._at(data["dst"])
-        mark = Mark(
-            "icmp" if icmp else "packet",
-            event.summary.partition(" ICMP ")[2] if icmp else _flags(data),
+    @property
+    def packets(self) -> list[Mark]:
+        """Each packet; made of what passed only when somebody wants to see them."""
+        passed, self._passed_since = self._passed_since, []
+        for event in passed:
+            icmp = event.data["protocol"] == "icmp"
+            label = _kind(event) if icmp else _flags(event.data)
+            mark = self._packet(event, "icmp" if icmp else "packet", label)
+            mark.unit = ("packet", event.refs.file, event.refs.stream)
+            self._once_each(self._packets[_identity(event)], mark, self._packet_marks)
+        return self._packet_marks
+
+    def _reported(self, event: Event) -> None:
+        """ICMP is more than a packet, and shown at every level."""
+        mark = self._packet(event, "icmp", f"ICMP: {_kind(event)}")
+        mark.mood = "plain" if "echo" in mark.label else "bad"
+        mark.unit = ("icmp", event.seq)
+        mark.alike = ("icmp", mark.source, mark.target, mark.label)
+        self._once_each(self._icmp[_identity(event)], mark, self.marks)
+
+    def _packet(self, event: Event, what: What, label: str) -> Mark:
+        source, target = self._at(event.data["src"]), self._at(event.data["dst"])
+        return Mark(
+            what,
+            label,
             event.summary,
-            [sighting(event, data["network"])],
+            [sighting(event, event.data["network"])],
             source,
             target,
-            protocol=data["protocol"],
+            protocol=event.data["protocol"],
             near=self.networks.get(source, _NOTHING),
             answered=True,
-            unit=("packet", event.refs.file, event.refs.stream),
         )
-        key = (*(str(data.get(name)) for name in _IDENTITY), event.summary)
-        if icmp:  # which is more than a packet, and shown at every level
-            told = replace(mark, label=f"ICMP: {mark.label}", sightings=[*mark.sightings])
-            told.mood = "plain" if "echo" in mark.label else "bad"
-            told.unit, told.alike = ("icmp", event.seq), ("icmp", source, target, told.label)
-            self._once_each(self._icmp[key], told)
-        self._once_each(self._packets[key], mark, self.packets)
 
     def _at(self, place: str) -> str:
         """The host at an address, with its port or without."""
@@ -297,7 +310,14 @@ class Wire:
 _IDENTITY = ("src", "dst", "protocol", "flags", "seq", "ack", "length")
 
 
-_time = attrgetter("time")
+def _identity(event: Event) -> tuple[Hashable, ...]:
+    """By which a packet is known again on another network."""
+    return (*map(event.data.get, _IDENTITY), event.summary)
+
+
+def _kind(event: Event) -> str:
+    """What a packet of ICMP says."""
+    return event.summary.partition(" ICMP ")[2]
 
 
 def _text(data: Mapping[str, Any]) -> Hashable:

@@ -121,7 +121,7 @@ def _ladder(record: Record, exhibits: Exhibits, anchors: set[str]) -> Markup:
         return next((f"#story-{seq}" for seq in item.seqs if f"story-{seq}" in anchors), None)
 
     drawn = ladder_svg(record, link=link, level="commands")
-    return Markup(text.visible(drawn))  # noqa: S704  what it quotes, it has escaped
+    return Markup(drawn)  # noqa: S704  what it quotes, it has escaped
 
 
 @cache

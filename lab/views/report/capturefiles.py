@@ -6,6 +6,7 @@ A run's folder may have been copied without them, or one may be cut off: then th
 from __future__ import annotations
 
 import base64
+import stat
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -71,12 +72,16 @@ def _read(record: Record, file: str, wanted: Collection[int]) -> CaptureFile:
         capture.missing, capture.trouble = True, f"{file} is no capture of this run"
         return capture
     try:
-        capture.octets = capture.path.stat().st_size
+        found = capture.path.stat()
+        if not stat.S_ISREG(found.st_mode):  # to read a pipe or a device may never end
+            capture.missing, capture.trouble = True, f"{file} is not a file"
+            return capture
+        capture.octets = found.st_size
         with capture.path.open("rb") as stream:
             _frames(record, capture, stream, wanted)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the name may be none
         capture.missing = True
-        capture.trouble = f"{file} can't be read: {error.strerror}"
+        capture.trouble = f"{file} can't be read: {getattr(error, 'strerror', error)}"
     except CaptureError as error:
         capture.trouble = error.what
     return capture

@@ -90,7 +90,7 @@ class Exhibits:
 
     def cite_all(self, places: Iterable[Mapping[str, Any]], by: Citation) -> list[Link]:
         """Links to evidence as it stands in an event."""
-        return [self.cite(Evidence(**place), by) for place in places]
+        return [self.cite(Evidence.of(place), by) for place in places]
 
     def cite_from_ladder(self, evidence: Evidence) -> str | None:
         """Where `evidence` stands; None if the page has no room for it."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from lab import events
 from lab.record import LOGS, Record
@@ -108,7 +109,7 @@ def versions(record: Record) -> str:
         maillab = "(not installed)"
     found = [f"maillab {maillab}", f"Python {platform.python_version()}"]
     heads = []
-    for path in sorted((record.folder / LOGS).glob("*.log")):
+    for path in sorted(filter(Path.is_file, (record.folder / LOGS).glob("*.log"))):
         with suppress(OSError), path.open("rb") as file:
             heads.append(file.read(_HEAD).decode("utf-8", "replace"))
     for name, pattern in _SERVERS:

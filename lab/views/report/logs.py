@@ -63,13 +63,21 @@ class _Books:
             folder = self._record.folder / LOGS
             path = folder / f"{node}.log"
             try:
-                # Whatever the events say, nothing outside the run's own folder is read
-                octets = path.read_bytes() if path.parent == folder else b""
-            except OSError:
+                # Whatever the events say, nothing outside the run's own folder is read, and no
+                # pipe or device, of which there may be no end
+                octets = path.read_bytes() if path.parent == folder and path.is_file() else b""
+            except (OSError, ValueError):
                 octets = b""
             lines = octets.decode("utf-8", "backslashreplace").split("\n")
             self._files[node] = lines[:-1] if not lines[-1] else lines
         return self._files[node]
+
+    def trouble(self, node: str) -> str:
+        """Why a machine's log does not have all that was logged."""
+        path = self._record.folder / LOGS / f"{node}.log"
+        if path.parent.is_dir() and path.exists() and not path.is_file():
+            return "is not a file"
+        return "is not in the run's folder, or cut"
 
     def line(self, node: str, number: int) -> tuple[Moment | None, str] | None:
         """When a line was written, and what it says."""
@@ -96,7 +104,7 @@ def _shown(exhibit: Exhibit, books: _Books) -> Shown:
     file = source = f"{LOGS}/{node}.log"
     trouble = ""
     if not 1 <= number <= len(books.file(node)):
-        source = f"{events.FILE} ({file} is not in the run's folder, or cut)"
+        source = f"{events.FILE} ({file} {books.trouble(node)})"
     if not any(line.meant for line in lines):
         trouble = f"neither {file} nor {events.FILE} has line {number}"
         lines = [Line(number, None, text, meant=True) for text in exhibit.says]

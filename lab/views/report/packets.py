@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -79,6 +80,9 @@ class _Heard:
         self.packets: dict[tuple[str, int], Event] = {}
         self.starts: dict[tuple[str, int | None, str], int] = {}
         self._said: dict[tuple[str, int], list[Event]] = {}
+        numbers: dict[str, list[int]] = {}
+        for file, frame in sorted(places):
+            numbers.setdefault(file, []).append(frame)
         for event in record.of("packet", "turn", "dns", "connection"):
             file, frame = event.refs.file or "", event.refs.frame or 0
             if event.kind == "packet":
@@ -90,9 +94,9 @@ class _Heard:
             if event.data["what"] == "over":  # told of its first frame, when all is done
                 continue
             last = event.data.get("last_frame") or frame
-            for number in range(frame, last + 1):
-                if (file, number) in places:
-                    self._said.setdefault((file, number), []).append(event)
+            cited = numbers.get(file, [])
+            for number in cited[bisect_left(cited, frame) : bisect_right(cited, last)]:
+                self._said.setdefault((file, number), []).append(event)
 
     def said(self, place: tuple[str, int]) -> list[Event]:
         """What is said in a frame, and what it does, by the connection it belongs to."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lab.events import Event, Kind
+from lab.events import Event
+from lab.kinds import Kind
 from lab.observe.retries import Retries
 from lab.record import Record
 from lab.scenarios.evidence import Evidence
@@ -204,14 +205,12 @@ def _folded(items: Iterable[tuple[Event, Item]]) -> Iterable[Item]:
 
 
 def _shortened(stretch: list[tuple[Event, Item]]) -> Iterable[Item]:
-    messages: dict[str, list[str]] = {}
+    messages: dict[str, dict[str, int]] = {}
     folds: dict[str, list[Item]] = {}
     for event, item in stretch:
         alike, message = _alike(event), event.refs.queue_id or str(event.seq)
-        known = messages.setdefault(alike, [])
-        if message not in known:
-            known.append(message)
-        if known.index(message) < _SHOWN_ALIKE:
+        known = messages.setdefault(alike, {})
+        if known.setdefault(message, len(known)) < _SHOWN_ALIKE:
             yield item
         else:
             folds.setdefault(alike, []).append(item)

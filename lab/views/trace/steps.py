@@ -143,7 +143,7 @@ class _Told:
             f"offers it to {server} (port {connection.port}): {answer}",
             (offer.began, offer.ended),
             shape="work",
-            mood="bad",
+            mood="good" if offer.taken else "bad",
             events=offer.events,
         )
 

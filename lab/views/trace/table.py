@@ -11,6 +11,7 @@ from lab.scenarios.evidence import Evidence
 from lab.units import LabClock, counted, format_clock, format_duration, wall_clock
 from lab.views.tables import paint, table
 from lab.views.trace.steps import Mood, Step, steps
+from lab.views.visible import in_line
 
 _WIDTH = 100
 _NAMES = ("lab time", "real", "waited", "machine", "what happened", "where to look")
@@ -51,20 +52,20 @@ def _needed(cells: list[tuple[str, str, str, str, str, str]], column: int) -> in
 def heading(trace: Trace) -> str:
     """Who wrote to whom, and what became of it, for each recipient where they differ."""
     subject = f'"{trace.subject}"  ' if trace.subject else ""
-    lines = [paint(subject + trace.name, bold=True)]
+    lines = [paint(in_line(subject + trace.name), bold=True)]
     if trace.about:
-        lines.append(f"{trace.kind} about {trace.about}")
+        lines.append(in_line(f"{trace.kind} about {trace.about}"))
     sender = "<>" if trace.sender == "" else trace.sender or "?"
     if trace.recipients:
         lines.append(_wrapped(f"{sender} → {', '.join(trace.recipients)}", _WIDTH))
     outcomes = {(one.outcome, one.told) for one in trace.arrivals}
     if len(outcomes) > 1 or len(trace.arrivals) > 1:
         lines.append(paint(trace.outcome, _OUTCOMES.get(trace.outcome, "red"), bold=True))
-        lines += [f"  {_name(one)}: {_became(trace, one)}" for one in trace.arrivals]
+        lines += [in_line(f"  {_name(one)}: {_became(trace, one)}") for one in trace.arrivals]
     else:
         one = trace.arrivals[0] if trace.arrivals else None
         words = _became(trace, one) if one else _nowhere(trace)
-        lines.append(paint(words, _OUTCOMES.get(trace.outcome, "red"), bold=True))
+        lines.append(paint(in_line(words), _OUTCOMES.get(trace.outcome, "red"), bold=True))
     for again in trace.duplicates:
         who = f"{again.saved.user} has it again"
         words = f"duplicate: {who} ({_uid(again.saved.uid)}{again.saved.folder}): {again.cause}"
@@ -82,6 +83,8 @@ def _nowhere(trace: Trace) -> str:
         return f"{trace.outcome}: still in the queue of {', '.join(waits)}"
     if trace.hops:
         return f"{trace.outcome}: the record does not say for whom it is, nor what became of it"
+    if taken := next((one.connection for one in trace.refused if one.taken), None):
+        return f"{trace.outcome}: {taken.server_node or taken.server} took it, but no log has it"
     return "no server took it" if trace.refused else "no server's log has it"
 
 
@@ -139,7 +142,7 @@ def _row(step: Step, clock: LabClock) -> tuple[str, str, str, str, str, str]:
         format_clock(clock.lab_time(step.began)),
         wall_clock(step.began),
         format_duration(step.wait) if step.wait is not None else "",
-        step.node,
+        in_line(step.node),
         step.text,
         "\n".join(_where(step)),
     )
@@ -147,7 +150,7 @@ def _row(step: Step, clock: LabClock) -> tuple[str, str, str, str, str, str]:
 
 def _where(step: Step) -> list[str]:
     """Places to look: `sender-lan#36`, `sender-mail:15`."""
-    found = [str(Evidence(**place)) for place in places(step.events)]
+    found = [in_line(str(Evidence.of(place))) for place in places(step.events)]
     more = len(found) - _PLACES
     return found[:_PLACES] + ([f"(+{more})"] if more > 0 else [])
 
@@ -160,7 +163,7 @@ def _set_in(text: str, width: int, depth: int) -> str:
 
 def _wrapped(text: str, width: int) -> str:
     # mail.receiver.example[203.0.113.25]:25 may be broken between name and address.
-    lines = textwrap.wrap(text.replace("[", " ["), width, break_on_hyphens=False)
+    lines = textwrap.wrap(in_line(text).replace("[", " ["), width, break_on_hyphens=False)
     return "\n".join(lines).replace(" [", "[")
 
 
@@ -184,13 +187,14 @@ def _shared(trace: Trace, attempt: Attempt) -> str:
     connection = attempt.connection
     assert connection is not None
     here = attempt.transaction.number if attempt.transaction else 0
-    lines = [_title(connection)]
+    lines = [in_line(_title(connection))]
     carried = connection.carried
     shown = [one for one in carried if abs(one.number - here) <= _OTHERS // 2]
     for one in shown:
         mark = "→" if one.number == here else " "
         subject = f'  "{one.subject}"' if one.subject else ""
-        lines.append(f"{mark} {one.number:>3}  {one.message_id or one.queue_id or '?'}{subject}")
+        name = one.message_id or one.queue_id or "?"
+        lines.append(in_line(f"{mark} {one.number:>3}  {name}{subject}"))
     if more := len(carried) - len(shown):
         lines.append(f"       and {more} more")
     return "\n".join(lines)

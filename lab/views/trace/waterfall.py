@@ -16,6 +16,7 @@ from lab.units import LabClock, format_clock, format_duration, wall_clock
 from lab.views.tables import coloured
 from lab.views.trace.steps import Mood, Step, steps
 from lab.views.trace.table import heading
+from lab.views.visible import in_line
 
 _WIDTH = 100  # where nobody says how wide the screen is
 _ROWS = 22  # of steps, so that all of it fits on a projector's 30 lines
@@ -144,9 +145,10 @@ def _fewer(told: list[Step]) -> list[Step]:
 def _drawn(trace: Trace, told: list[Step], width: int) -> list[Text]:
     if not told:
         return []
-    labels = ["  " * step.depth + step.label for step in told]
+    labels = [in_line("  " * step.depth + step.label) for step in told]
+    notes = [in_line(step.note) for step in told]
     left = min(max(map(cell_len, (*labels, *_RULER))), width // 3)
-    right = min(max(cell_len(step.note) for step in told), width // 3)
+    right = min(max(map(cell_len, notes)), width // 3)
     axis = Axis(_spans(told, trace.until), max(_LEAST_AXIS, width - left - right - 4))
     lines = [
         Text(f"{title:<{left}}  {line}", style="dim")
@@ -155,10 +157,10 @@ def _drawn(trace: Trace, told: list[Step], width: int) -> list[Text]:
         )
         if line
     ]
-    for label, step in zip(labels, told, strict=True):
+    for label, note, step in zip(labels, notes, told, strict=True):
         bar = Text("".join(_bar(axis, step, trace.until)), style=_STYLES[step.mood])
         line = Text(set_cell_size(label, left) + "  ").append_text(bar)
-        line.append("  " + set_cell_size(step.note, right))
+        line.append("  " + set_cell_size(note, right))
         line.rstrip()
         lines.append(line)
     first, last = told[0].began, max(_end(step, trace.until) for step in told)
