@@ -34,8 +34,8 @@ class Connection:
     """A TCP connection, or a call that nobody answered. Times are epoch seconds.
 
     `id` is the same on every network; `file`, `stream` and `frame` (its SYN, None if the capture
-    began later) are where it was seen first. `tries` counts the SYNs. `accepted` and `closed` are
-    None if that was not seen.
+    began later) are where it was seen first. `tries` counts the SYNs. `accepted`, `closed` and
+    `refused` (by an RST or an ICMP error) are None if that was not seen.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Connection:
     began: float
     accepted: float | None
     closed: float | None
+    refused: float | None
     tries: int
     state: str
     history: tuple[str, ...]
@@ -233,7 +234,7 @@ def _connection(
         return next((event for event in states if event.data.get("what") in what), None)
 
     syn, accepted = first("syn"), first("accepted", "established")
-    closed = first("fin", "reset")
+    closed, refused = first("fin", "reset"), first("reset", "icmp")
     last: Mapping[str, Any] = (first("over") or (states or here)[-1]).data
     return Connection(
         id=data["connection"],
@@ -249,6 +250,7 @@ def _connection(
         # Whoever speaks has been let in, also where the capture began later.
         accepted=accepted.time if accepted else _first_said(here),
         closed=closed.time if closed else None,
+        refused=refused.time if refused else None,
         tries=max((event.data.get("tries") or 0 for event in states), default=0),
         state=last.get("state", ""),
         history=tuple(last.get("history") or ()),

@@ -51,8 +51,10 @@ class Attempt:
 
     @property
     def answer(self) -> str:
-        """What its calls came to: `refused`, `no route: ICMP …`, or `no answer`."""
-        states = (call.state for call in self.calls)
+        """What its calls had come to when it gave up: `refused`, `no route: ICMP …`, `no answer`."""
+        states = (
+            call.state for call in self.calls if (call.refused or self.ended + 1) <= self.ended
+        )
         return next((one for one in states if one.startswith(_ANSWERS)), "no answer")
 
     @property

@@ -76,9 +76,8 @@ def facts(record: Record) -> list[tuple[str, str]]:
     topology = about["topology"]
     schedule = topology.get("schedule") or {}
     began = moment(clock, start.time)
-    rows = ", ".join(about["rows"])
     found = [
-        ("scenario", f"{about['scenario']}" + (f", shows {rows}" if rows else ""))
+        ("scenario", str(about["scenario"]))
         if about["scenario"]
         else ("record of", f"lab '{about['lab']}', as it was used"),
         ("topology", f"{topology.get('name', '?')}: {topology.get('title', '')}".strip(": ")),

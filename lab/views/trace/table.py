@@ -134,7 +134,7 @@ def _refuser(trace: Trace, one: Arrival) -> str:
 
 
 def _both(real_seconds: float, scale: float) -> str:
-    return f"{format_duration(real_seconds * scale)} ({format_duration(real_seconds)})"
+    return f"{format_duration(real_seconds * scale)} ({format_duration(real_seconds)} real)"
 
 
 def _row(step: Step, clock: LabClock) -> tuple[str, str, str, str, str, str]:
