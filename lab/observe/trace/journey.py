@@ -51,10 +51,8 @@ class Attempt:
 
     @property
     def answer(self) -> str:
-        """What its calls had come to when it gave up: `refused`, `no route: ICMP …`, `no answer`."""
-        states = (
-            call.state for call in self.calls if (call.refused or self.ended + 1) <= self.ended
-        )
+        """What its calls had come to at its end: `refused`, `no route: ICMP …`, or `no answer`."""
+        states = (one.state for one in self.calls if one.refused and one.refused <= self.ended)
         return next((one for one in states if one.startswith(_ANSWERS)), "no answer")
 
     @property
