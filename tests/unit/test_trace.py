@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -29,12 +30,14 @@ from lab.cli import cli
 from lab.errors import LabNotUp, UsageError
 from lab.events import Event
 from lab.observe.trace import Trace, Tracer, trace
+from lab.observe.trace.journey import Attempt
 from lab.observe.trace.messages import listed
 from lab.record import Record
 from lab.views.trace.steps import steps
 from lab.views.trace.table import rendered
 from lab.views.trace.waterfall import Axis, show
 
+UNREACHABLE = "no route: ICMP host unreachable"
 RUNS = Path(__file__).parents[1] / "records"
 FIRST = "<1@pc.sender.example>"
 TIMED_OUT = "connect to mail.receiver.example[203.0.113.25]:25: Connection timed out"
@@ -903,3 +906,15 @@ def test_a_trace_is_made_of_events_only() -> None:
     events: tuple[Event, ...] = real("delivery").events
     found: Trace = trace(Record(Path("/nowhere"), events))
     assert found.outcome == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer"), [(100.4, UNREACHABLE), (101.5, "no answer"), (None, "no answer")]
+)
+def test_what_comes_after_an_attempt_was_no_answer_to_it(
+    refused: float | None, answer: str
+) -> None:
+    """A router looks for a machine longer than a server waits for it."""
+    call = SimpleNamespace(state=UNREACHABLE, refused=refused)
+    attempt = SimpleNamespace(calls=(call,), ended=101.0)
+    assert Attempt.answer.fget(attempt) == answer  # type: ignore[attr-defined]
