@@ -72,11 +72,12 @@ def ping(lab: Lab) -> None:
 
 def tcpdumps(lab: Lab) -> list[int]:
     """The tcpdump processes in the fabric, without those of its own record."""
-    return [
-        process
-        for process in processes_of({made(lab)[FABRIC].id}, "tcpdump")
-        if b"/lab/record/" not in Path(f"/proc/{process}/cmdline").read_bytes()
-    ]
+    found = []
+    for process in processes_of({made(lab)[FABRIC].id}, "tcpdump"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if b"/lab/record/" not in Path(f"/proc/{process}/cmdline").read_bytes():
+                found.append(process)
+    return found
 
 
 def test_a_burst_is_captured_whole(lab: Lab, tmp_path: Path) -> None:
