@@ -44,7 +44,11 @@ Kind: TypeAlias = Literal[
 
 
 class RunData(TypedDict):
-    """What begins: a scenario, or the recording of a lab that is up (`scenario` is None)."""
+    """What begins: a scenario, or the recording of a lab that is up (`scenario` is None).
+
+    A record that is `partial` has the events of some messages only, or of none: those of others are
+    in its captures and logs (lab.observe.rebuild).
+    """
 
     scenario: str | None
     rows: list[str]
@@ -55,6 +59,7 @@ class RunData(TypedDict):
     time_scale: float
     started: float
     parameters: dict[str, Any]
+    partial: NotRequired[bool]
 
 
 class OutcomeData(TypedDict):
@@ -260,12 +265,18 @@ class ActionData(TypedDict, total=False):
 
 
 class FaultData(TypedDict):
-    """A fault goes on or off; `fault` is the same for both, `what` its kind, `title` its words."""
+    """A fault goes on or off; `id` and `fault` (`loss receiver-mail`) are the same for both.
 
+    `what` is its name, `title` what it is in words, `healed` what its end is.
+    """
+
+    id: NotRequired[str]
     on: bool
     fault: str
     what: str
     title: str
+    healed: NotRequired[str]
+    parameters: NotRequired[dict[str, str]]
     evidence: list[dict[str, Any]]
 
 

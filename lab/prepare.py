@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
 import click
 
 from lab.engine.lab import Lab
-from lab.errors import TopologyError
+from lab.errors import LabNotUp, TopologyError
 from lab.topology.check import check_schedule
 from lab.topology.loader import load
 from lab.topology.model import Topology
+
+if TYPE_CHECKING:
+    from lab.engine.plan import Plan
 
 
 def load_for(source: str, time_scale: float | None = None) -> Topology:
@@ -22,15 +29,43 @@ def load_for(source: str, time_scale: float | None = None) -> Topology:
 
 
 def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
-    """`lab up`: load the topology, build what images are missing (showing it), reconcile."""
+    """`lab up`: load the topology, build what images are missing, heal what is wrong, reconcile."""
+    from lab.engine import containers
     from lab.engine.lifecycle import up
     from lab.engine.plan import plan
+    from lab.faults import journal
     from lab.views.progress import up_progress
 
     planned = plan(load_for(source, time_scale), name, time_scale)
     images_ready()
     with up_progress() as progress:
-        return up(planned, progress)
+        there = containers.find(name)
+        with suppress(LabNotUp):
+            for case in journal.heal_all(Lab.attach(name)) if there else ():
+                progress(f"healed {case.id}: {case.fault.healed}")
+        lab = up(planned, progress)
+        if there:
+            # What could not be reached before can be now; of most nothing is left to be undone.
+            journal.heal_all(lab)
+        return lab
+
+
+@contextmanager
+def own_lab(planned: Plan, doing: str) -> Iterator[Lab]:
+    """A fresh lab for one purpose, removed afterwards whatever happens.
+
+    It is locked for as long as the block runs. Should this process be killed, the lock falls open,
+    and the next `lab down` finds the lab ownerless and removes it.
+    """
+    from lab.engine import lock
+    from lab.engine.lifecycle import down, up
+
+    images_ready()
+    with lock.changing(lock.owner(planned.lab), doing):
+        try:
+            yield up(planned)
+        finally:
+            down(planned.lab)
 
 
 def engine_ready() -> None:

@@ -14,10 +14,8 @@ All but the first end when their stdin does, or when they are done: whoever kill
 started them, however rudely, leaves nothing running.
 """
 
-import array
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import pathlib
@@ -29,6 +27,13 @@ import subprocess
 import sys
 import threading
 import time
+
+sys.path.insert(0, "/lab")  # -I leaves it out
+
+import journal
+import lent
+import wires
+from wires import inside
 
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
@@ -42,154 +47,92 @@ FORGET_SECONDS = 0.2
 PCAP_HEADER = 24
 
 
-def run(*argv, stdin=""):
-    """Run a program; its stdout. Raises RuntimeError with what it said if it fails."""
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(argv)}: {done.stderr.strip() or done.returncode}")
-    return done.stdout
-
-
-@contextlib.contextmanager
-def inside(pid):
-    """The calling thread moves into the network namespace of process `pid`, and back."""
-    with open("/proc/thread-self/ns/net") as home, open(f"/proc/{pid}/ns/net") as there:  # noqa: PTH123
-        os.setns(there.fileno(), os.CLONE_NEWNET)
-        try:
-            yield
-        finally:
-            os.setns(home.fileno(), os.CLONE_NEWNET)
-
-
-def interfaces():
-    """This namespace's interfaces: name -> True if switched on (a pulled cable is False)."""
-    return {link["ifname"]: "UP" in link["flags"] for link in json.loads(run("ip", "-j", "link"))}
-
-
-def present():
-    """The names of this namespace's interfaces, without starting a program."""
-    return {name for _, name in socket.if_nameindex()}
-
-
-def ethtool(interface, *commands):
-    """Ioctls of linux/ethtool.h on an interface of this namespace, each with the value 0."""
-    siocethtool = 0x8946
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        for command in commands:
-            value = array.array("I", [command, 0])
-            request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
-            fcntl.ioctl(control, siocethtool, request)
-
-
-def no_offload(interface):
-    """Make this namespace send real packets on `interface`.
-
-    Left alone, the kernel passes 64 KiB "packets" without checksums across a veth pair: right
-    for speed, wrong for a lab in which people read packets.
-    """
-    set_tx_checksum, set_tso, set_gso, set_gro = 0x17, 0x1F, 0x24, 0x2C
-    ethtool(interface, set_tx_checksum, set_tso, set_gso, set_gro)
-
-
-def link_known(interface):
-    """Make the kernel take note at once that `interface` has a link.
-
-    It may put that off for a second, and drop what is sent meanwhile; being asked hurries it.
-    """
-    get_link = 0x0A
-    ethtool(interface, get_link)
-
-
-def bridges(names):
-    """Make the bridges called `names` that are not there yet."""
-    there = present()
-    lines = [
-        line
-        for name in names
-        if name not in there
-        for line in (
-            f"link add {name} type bridge forward_delay 0 mcast_snooping 0",
-            f"link set {name} up",
-        )
-    ]
-    if lines:
-        run("ip", "-batch", "-", stdin="\n".join(lines))
-
-
-def plug(port, network, pid, interface, mac, address, routes):
-    """Lay a cable: `port` on the bridge `network`, `interface` in the node of process `pid`.
-
-    Already laid: it is switched on, and its node told its address and routes again, whatever
-    somebody there has made of them. True if it had to be laid.
-    """
-    with inside(pid):
-        laid = interface in present()
-    there = port in present()
-    lines = [f"link set {port} master {network} up"]
-    if not (laid and there):
-        # Who came back, node or fabric, did so in a new, empty namespace. What is left of the old
-        # cable at its other end the kernel removes in its own time.
-        if there:
-            unplug(port)
-        with inside(pid):
-            if laid:
-                unplug(interface)
-        lines[:0] = [f"link add {port} type veth peer name {interface} address {mac} netns {pid}"]
-    run("ip", "-batch", "-", stdin="\n".join(lines))
-    no_offload(port)
-    with inside(pid):
-        lines = [f"addr replace {address} dev {interface}", f"link set {interface} up"]
-        lines += [f"route replace {destination} via {via}" for destination, via in routes]
-        run("ip", "-batch", "-", stdin="\n".join(lines))
-        no_offload(interface)
-        link_known(interface)
-    link_known(port)
-    return not (laid and there)
-
-
-def unplug(interface):
-    """Take away this namespace's end of a cable, and with it the other; it may be gone already."""
-    with contextlib.suppress(RuntimeError):
-        run("ip", "link", "del", interface)
-
-
 def configure(pid, files):
     """Write a new node's files, and let its /lab/start, which waits for them, go on.
 
     True if it was new. Docker's own way to copy files takes five times as long as this.
+
+    Root there may have laid links in our way, and where they lead we would look from here, with
+    the whole host in reach (/proc/1/root). None is followed: OSError.
     """
-    root = pathlib.Path(f"/proc/{pid}/root")
-    done = root / "lab/configured"
-    if done.exists():
-        return False
-    owners = {}
-    # Postfix waits before it reads a file written in the last seconds; ours claim to be older.
-    written = time.time() - 60
-    for file in files:
-        path = root / file["path"].lstrip("/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file["content"])
-        path.chmod(file["mode"])
-        os.utime(path, (written, written))
-        if file["owner"]:
-            owners[path] = owners[path.parent] = file["owner"]
-    for path, owner in owners.items():
-        os.chown(path, owner, owner)
-    done.touch()
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
     try:
-        gate = os.open(root / "lab/gate", os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        return True  # it is not there yet, and will find that it need not wait
-    os.write(gate, b"go\n")
-    os.close(gate)
+        with folder(root, "lab") as lab:
+            with contextlib.suppress(FileNotFoundError):
+                os.stat("configured", dir_fd=lab, follow_symlinks=False)
+                return False
+            for file in files:
+                write(root, file["path"], file["content"], file["mode"])
+            # Last, because in a folder that is somebody else's we could not write.
+            for file in files:
+                if file["owner"]:
+                    give(root, file["path"], file["owner"])
+            os.close(os.open("configured", os.O_CREAT | os.O_EXCL, dir_fd=lab))
+            open_gate(lab)
+    finally:
+        os.close(root)
     return True
 
 
-def link(port, up):
-    """Push the cable in at `port`, or pull it: the node's routes and addresses survive both."""
-    run("ip", "link", "set", port, "up" if up else "down")
+@contextlib.contextmanager
+def folder(root, path):
+    """The folder `path` below the one open as `root`, open, and made where it is missing."""
+    here = os.dup(root)
+    try:
+        for name in path.strip("/").split("/"):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=here)
+            there = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = there
+        yield here
+    finally:
+        os.close(here)
+
+
+def write(root, path, content, mode):
+    """Write a file below the folder open as `root`; whatever was there before makes way for it."""
+    parents, _, name = path.rpartition("/")
+    with folder(root, parents) as parent:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=parent)
+        with open(file, "w") as stream:  # noqa: PTH123
+            os.fchmod(file, mode)
+            stream.write(content)
+            stream.flush()
+            # Postfix waits before it reads a file written in the last seconds; ours claim to be
+            # older.
+            written = time.time() - 60
+            os.utime(file, (written, written))
+
+
+def give(root, path, owner):
+    """Make a file, and the folder it is in, somebody else's."""
+    parents, _, name = path.rpartition("/")
+    above, _, parent = parents.rpartition("/")
+    for there, what in ((parents, name), (above, parent)):
+        with folder(root, there) as place:
+            os.chown(what, owner, owner, dir_fd=place, follow_symlinks=False)
+
+
+def open_gate(lab):
+    """Let a node's /lab/start go on; should it not wait yet, it will find that it need not."""
+    try:
+        gate = os.open("gate", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=lab)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return
+    os.write(gate, b"go\n")
+    os.close(gate)
+
+
+def command(pid, argv):
+    """Run a program of the fabric's in the network of process `pid`: its status and its output."""
+    with inside(pid):
+        done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return [done.returncode, done.stdout + done.stderr]
 
 
 def ask_dns(server, name, kind):
@@ -399,11 +342,22 @@ def _stdin_ended():
 def serve():
     """Answer requests until stdin ends."""
     verbs = {
-        "interfaces": interfaces,
-        "bridges": bridges,
+        "interfaces": wires.interfaces,
+        "bridges": wires.bridges,
         "configure": configure,
-        "plug": plug,
-        "link": link,
+        "plug": wires.plug,
+        "pull": wires.pull,
+        "push": wires.push,
+        "lead": wires.lead,
+        "cable": wires.cable,
+        "lend": lent.lend,
+        "lent": lent.lent,
+        "command": command,
+        "note": journal.note,
+        "cross_out": journal.cross_out,
+        "noted": journal.noted,
+        "tell": journal.tell,
+        "told": journal.told,
         "answering": answering,
         "listening": listening,
         "record": record,

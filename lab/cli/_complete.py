@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from lab.faults.fault import Fault
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -43,7 +47,7 @@ def _places(lab: str) -> Iterable[str]:
 
 def _people(lab: str) -> Iterable[str]:
     from lab.engine.lab import Lab
-    from lab.topology.check import mailboxes_of
+    from lab.topology.check_mail import mailboxes_of
 
     return mailboxes_of(Lab.attach(lab).plan.topology)
 
@@ -66,6 +70,33 @@ def _runs(lab: str) -> Iterable[str]:
     return reversed(names())
 
 
+def _faults(lab: str) -> Iterable[str]:
+    from lab.faults.fault import catalogue
+
+    return catalogue()
+
+
+def _cases(lab: str) -> Iterable[str]:
+    from lab.engine.lab import Lab
+    from lab.faults import journal
+
+    found = journal.cases(Lab.attach(lab))
+    return sorted({word for case in found for word in (case.id, case.fault.name, case.fault.node)})
+
+
+def targets(fault: type[Fault]) -> Complete:
+    """What `fault` can strike."""
+
+    def find(lab: str) -> Iterable[str]:
+        from lab.engine.lab import Lab
+
+        return fault.targets(Lab.attach(lab).plan)
+
+    return _from(find)
+
+
+cases = _from(_cases)
+faults = _from(_faults)
 nodes = _from(_nodes)
 places = _from(_places)
 people = _from(_people)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lab.cli._output import emit_json, json_option
+from lab.cli._output import emit_json, json_option, note
 
 
 @click.command(short_help="Every machine and cable at a glance")
@@ -42,3 +42,11 @@ def command(lab_name: str, as_json: bool) -> None:
             first = (node["name"], state(node["state"])) if not index else ("", "")
             rows.append((*first, address, cable, "" if index else node["hostname"]))
     click.echo(table(("machine", "state", "address", "cable", "name"), rows))
+    for fault in found["faults"]:
+        since = format_clock((fault["applied"] - found["started"]) * found["time_scale"])
+        told = " ".join(f"--{key} {value}" for key, value in fault["parameters"].items())
+        words = f"{fault['name']} {fault['targets'][0]} {told}".rstrip()
+        click.echo(paint(f"\n✗ {fault['id']}: {words}, since {since}", "red"), nl=False)
+    if found["faults"]:
+        click.echo("\n")
+        note("lab fault heal undoes them")

@@ -52,7 +52,7 @@ def command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _summary(topology: Topology) -> str:
-    from lab.topology.check import mailboxes_of
+    from lab.topology.check_mail import mailboxes_of
 
     counts = {
         "node": len(topology.nodes),

@@ -81,9 +81,11 @@ def create(
         cap_drop=["ALL"],
         cap_add=list(node.capabilities),
         sysctls=node.sysctls,
-        dns=list(node.resolvers),
+        # Without any, Docker hands over those of its host.
+        dns=list(node.resolvers) or ["127.0.0.1"],
         dns_search=["."],
         extra_hosts=_own_names(plan, node),
+        tmpfs=node.ram_disks or None,
         pid_mode="host" if is_fabric else None,
         security_opt=["apparmor=unconfined"] if is_fabric else None,
         log_config=LogConfig(type="json-file"),
@@ -98,6 +100,7 @@ def create(
             stdin_open=is_fabric,  # its main program is the agent, which takes requests
             labels=labels(plan, node, started),
             host_config=host_config,
+            use_config_proxy=False,  # the way out of this machine, and perhaps a password for it
         )
     except ImageNotFound as error:
         raise EngineError(

@@ -6,8 +6,9 @@ The work is done by images/fabric/agent.py inside the fabric container; this is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from lab.engine.exec import STDERR, Exec, Stream, attach
@@ -16,6 +17,27 @@ from lab.services import File, Question
 from lab.topology.addressing import Interface, Route
 
 AGENT = "/lab/agent.py"
+
+
+@dataclass(frozen=True)
+class Cable:
+    """Who has a cable out and whose rules its frames are treated by (`owner`s, as they gave them);
+    `box`: whether there is a box that treats them; `done`: what it says of each owner's rules.
+    """
+
+    pulled: list[str]
+    rules: list[str]
+    box: bool
+    done: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lent:
+    """Whose rules a service has that a node was lent, whether it runs, and what it says of them."""
+
+    rules: list[str]
+    runs: bool
+    done: dict[str, Any]
 
 
 def mac_address(interface: Interface) -> str:
@@ -77,10 +99,13 @@ class Fabric:
         new: bool = self._call("configure", pid=pid, files=[vars(file) for file in files])
         return new
 
-    def plug(self, interface: Interface, routes: Sequence[Route], pid: int) -> bool:
+    def plug(
+        self, interface: Interface, routes: Sequence[Route], pid: int, *, anew: bool = False
+    ) -> bool:
         """Lay the cable of `interface` to the node whose first process is `pid`.
 
-        True if it had to be laid, False if it was there (it is switched on in any case).
+        What faults want of it (that it is out, say) holds, unless it is as if laid `anew`. True if
+        it had to be laid, False if it was there.
         """
         laid: bool = self._call(
             "plug",
@@ -96,12 +121,72 @@ class Fabric:
                 for route in routes
                 if route.via in interface.address.network
             ],
+            anew=anew,
         )
         return laid
 
-    def link(self, port: str, *, up: bool) -> None:
-        """Push the cable in at `port`, or pull it out."""
-        self._call("link", port=port, up=up)
+    def pull(self, interface: Interface, owner: str) -> None:
+        """Pull the cable of `interface` out, until `owner` (and whoever else did) pushes it in."""
+        self._call("pull", port=interface.port, owner=owner, network=interface.network)
+
+    def push(self, interface: Interface, owner: str) -> None:
+        """`owner` pushes the cable of `interface` in; it stays out if others pulled it too."""
+        self._call("push", port=interface.port, owner=owner, network=interface.network)
+
+    def lead(self, interface: Interface, owner: str, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Have the frames of a cable treated by `rules` (images/fabric/box.py), `owner`'s.
+
+        They replace those that `owner` had; with none the cable is straight again, unless others
+        have rules.
+        """
+        place = {"port": interface.port, "network": interface.network}
+        self._call("lead", **place, owner=owner, rules=list(rules))
+
+    def cable(self, interface: Interface) -> Cable:
+        """How a cable is."""
+        return Cable(**self._call("cable", port=interface.port))
+
+    def lend(
+        self, node: str, pid: int, program: str, port: int, owner: str, rules: Sequence[Any]
+    ) -> None:
+        """Lend `node` (first process `pid`; 0 if off) a service at 127.0.0.1:`port`.
+
+        `program` is one of images/fabric (`policy`), `rules` what `owner` wants of it; with none,
+        `owner` wants nothing of it any more.
+        """
+        place = {"node": node, "pid": pid, "program": program, "port": port}
+        self._call("lend", **place, owner=owner, rules=list(rules))
+
+    def lent(self, node: str, program: str, port: int) -> Lent:
+        """What `node` was lent."""
+        return Lent(**self._call("lent", node=node, program=program, port=port))
+
+    def command(self, pid: int, *argv: str) -> tuple[int, str]:
+        """Run a program of the fabric's in the network of process `pid`: status and output."""
+        status, output = self._call("command", pid=pid, argv=argv)
+        return int(status), str(output)
+
+    def note(self, case: Mapping[str, Any]) -> str:
+        """Write a fault into the lab's journal; its `id`, which is new if it has none."""
+        return str(self._call("note", case=case))
+
+    def cross_out(self, id: str) -> None:
+        """Cross a fault out in the lab's journal."""
+        self._call("cross_out", id=id)
+
+    def noted(self) -> list[dict[str, Any]]:
+        """The faults in the lab's journal, in order."""
+        found: list[dict[str, Any]] = self._call("noted")
+        return found
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Put on the lab's own record that a fault went on or off."""
+        self._call("tell", event=event)
+
+    def told(self, after: int = 0) -> list[dict[str, Any]]:
+        """What was so told, from number `after` on; `time` in epoch seconds is added."""
+        found: list[dict[str, Any]] = self._call("told", after=after)
+        return found
 
     def deaf(self, asked: Sequence[tuple[int, Question]]) -> list[Question]:
         """Those of the questions to which nothing listens; nobody is called to find out."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.engine import containers, exec
 from lab.engine.fabric import Fabric
@@ -12,6 +13,10 @@ from lab.engine.plan import FABRIC, Plan, plan
 from lab.errors import LabNotUp, NodeFailed, UsageError
 from lab.topology.model import Topology
 from lab.units import LabClock
+
+if TYPE_CHECKING:
+    from lab.faults.fault import Fault
+    from lab.faults.journal import Case
 
 
 class Lab:
@@ -22,6 +27,7 @@ class Lab:
         self.name = plan.lab
         self.clock = LabClock(started, plan.site.time_scale)
         self.containers = dict(found)
+        self._lines = threading.local()
 
     @classmethod
     def attach(cls, name: str) -> Lab:
@@ -69,9 +75,21 @@ class Lab:
 
     @contextmanager
     def fabric(self) -> Iterator[Fabric]:
-        """A line to the fabric's agent. Raises NodeFailed if the fabric is off."""
-        with Fabric.of(self.container(FABRIC)) as fabric:
+        """A line to the fabric's agent. Raises NodeFailed if the fabric is off.
+
+        Within a block that has one, the same thread is given the same: opening it takes longer
+        than most of what it is asked.
+        """
+        fabric: Fabric | None = getattr(self._lines, "fabric", None)
+        if fabric is not None:
             yield fabric
+            return
+        with Fabric.of(self.container(FABRIC)) as fabric:
+            self._lines.fabric = fabric
+            try:
+                yield fabric
+            finally:
+                self._lines.fabric = None
 
     def plug(self, fabric: Fabric, node: str) -> None:
         """Lay (or push in) the cables of `node`, which has to be running."""
@@ -79,6 +97,20 @@ class Lab:
         planned = self.plan.nodes[node]
         for interface in planned.interfaces:
             fabric.plug(interface, planned.routes, process)
+
+    @contextmanager
+    def outage(self, fault: Fault) -> Iterator[Case]:
+        """`fault` is on while the block runs, and is undone whatever happens in it.
+
+            with lab.outage(cable_pulled("receiver-mail")):
+                …
+
+        Raises UsageError or LabError if it can't be put on (lab.faults.journal.apply).
+        """
+        from lab.faults import journal
+
+        with journal.outage(self, fault) as case:
+            yield case
 
     def state(self) -> dict[str, Any]:
         """What `lab status` shows; see lab.engine.status."""

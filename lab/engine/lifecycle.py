@@ -167,7 +167,7 @@ class _Up:
             if node.files:
                 fabric.configure(node.files, self.processes[node.name])
             for interface in node.interfaces:
-                fabric.plug(interface, node.routes, self.processes[node.name])
+                fabric.plug(interface, node.routes, self.processes[node.name], anew=True)
         except EngineError as error:
             # There is no plugging a cable into a machine that has ended meanwhile; the engine
             # hears of its end a little later than we do.

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from lab.engine.capabilities import CAPABILITIES
 from lab.services import File, Question, Site, service
+from lab.services.mail_server import ram_disks
 from lab.topology.addressing import Interface, Route, assign
 from lab.topology.model import MailServer, Topology
 
@@ -34,6 +35,8 @@ class NodePlan:
     files: tuple[File, ...]
     interfaces: tuple[Interface, ...]
     routes: tuple[Route, ...]
+    ram_disks: dict[str, str]
+    """Folders in memory, empty at each start; for each the options of its tmpfs."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Plan:
             files=service(kind).files(self.site, name),
             interfaces=self.site.addressing.interfaces[name],
             routes=self.site.addressing.routes[name],
+            ram_disks=ram_disks(self.topology.nodes[name]),
         )
 
     def fabric(self) -> NodePlan:
@@ -97,6 +101,7 @@ class Plan:
             files=(),
             interfaces=(),
             routes=(),
+            ram_disks={},
         )
 
     def health(self, node: str) -> tuple[Question, ...]:

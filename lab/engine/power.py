@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 BOOT_SECONDS = 30.0
 
 
-def set_cables(lab: Lab, node: str, *, up: bool) -> None:
-    """Push in, or pull out, all cables of `node` at the far end from it."""
+BY_HAND = "hand"
+_POWER = "power"
+
+
+def set_cables(lab: Lab, node: str, *, up: bool, owner: str = BY_HAND) -> None:
+    """Push in, or pull out, all cables of `node` at the far end from it.
+
+    One that several have pulled is in when all of them have pushed it in.
+    """
     with lab.fabric() as fabric:
         for interface in lab.plan.nodes[node].interfaces:
-            fabric.link(interface.port, up=up)
+            (fabric.push if up else fabric.pull)(interface, owner)
 
 
 def off(lab: Lab, node: str) -> None:
@@ -34,7 +41,8 @@ def off(lab: Lab, node: str) -> None:
     from docker.errors import APIError
 
     if containers.process(lab.container(node)):
-        set_cables(lab, node, up=False)
+        set_cables(lab, node, up=False, owner=_POWER)
+        thaw(lab, node)  # nothing it still says is heard
         try:
             client().api.kill(lab.container(node))
         except APIError as error:
@@ -51,6 +59,7 @@ def on(lab: Lab, node: str) -> None:
     """
     containers.start(lab.container(node), node)
     process = lab.process(node)
+    set_cables(lab, node, up=True, owner=_POWER)
     with lab.fabric() as fabric:
         lab.plug(fabric, node)
         silent = fabric.answering(
@@ -63,6 +72,38 @@ def on(lab: Lab, node: str) -> None:
             detail=containers.last_output(lab.container(node)),
             hint="lab up",
         )
+
+
+def freeze(lab: Lab, node: str) -> None:
+    """Stop every process of `node` where it is: its kernel still answers, nobody else does."""
+    from docker.errors import APIError
+
+    try:
+        client().api.pause(lab.container(node))
+    except APIError as error:
+        if "already paused" not in str(error):
+            raise NodeFailed(
+                f"node '{node}' can't be frozen", detail=str(error.explanation), hint="lab status"
+            ) from error
+
+
+def thaw(lab: Lab, node: str) -> None:
+    """Let the processes of `node` go on; one that is off, or was not frozen, is left as it is."""
+    from docker.errors import APIError
+
+    try:
+        client().api.unpause(lab.container(node))
+    except APIError as error:
+        if not frozen(lab, node):
+            return
+        raise NodeFailed(
+            f"node '{node}' can't be thawed", detail=str(error.explanation), hint="lab status"
+        ) from error
+
+
+def frozen(lab: Lab, node: str) -> bool:
+    """Whether the processes of `node` are stopped."""
+    return bool(client().api.inspect_container(lab.container(node))["State"]["Paused"])
 
 
 def _wait_for(lab: Lab, node: str, *, running: bool) -> None:

@@ -34,6 +34,7 @@ def status(lab: Lab) -> dict[str, Any]:
     }
     silent: set[str] = set()
     ports: dict[str, bool] = {}
+    faults: list[dict[str, Any]] = []
     if FABRIC in running:
         asked = [
             (running[node], question)
@@ -44,6 +45,7 @@ def status(lab: Lab) -> dict[str, Any]:
         with lab.fabric() as fabric:
             ports = fabric.interfaces()
             silent = {question.node for question in fabric.deaf(asked)}
+            faults = [_fault(noted) for noted in fabric.noted()]
     return {
         "lab": lab.name,
         "topology": lab.plan.topology.name,
@@ -71,13 +73,14 @@ def status(lab: Lab) -> dict[str, Any]:
             for name, node in lab.plan.nodes.items()
             for interface in node.interfaces
         ],
-        "faults": [
-            {"name": "cable-pulled", "targets": [name], "network": interface.network}
-            for name, node in lab.plan.nodes.items()
-            for interface in node.interfaces
-            if ports.get(interface.port) is False
-        ],
+        "faults": faults,
     }
+
+
+def _fault(noted: dict[str, Any]) -> dict[str, Any]:
+    """A fault that is on, as it was written down."""
+    named = {"name": noted["fault"], "targets": [noted["target"]]}
+    return named | {key: noted[key] for key in ("id", "parameters", "state", "applied", "until")}
 
 
 def _state(container: Container | None, runs: bool, silent: bool) -> str:

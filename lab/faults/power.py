@@ -1,43 +1,69 @@
-"""Machines that lose their power."""
+"""Machines that lose their power, or stop where they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from lab.engine import power
+from lab.engine import containers, power
+from lab.faults import journal
+from lab.faults.fault import Fault
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
 
 
 @dataclass(frozen=True)
-class PowerCut:
-    """`node` is without power: silent on the wire, its memory gone, its disk kept."""
+class PowerCut(Fault):
+    """A machine is without power: silent on the wire, its memory gone, its disk kept."""
 
-    kind: ClassVar[str] = "power-cut"
-
-    node: str
+    name = "power-cut"
+    help = "the machine is dead at once: nobody is told, its memory is gone, its disk is kept"
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
         return f"{self.node} has no power"
 
     @property
     def healed(self) -> str:
-        """What its end is, for people."""
         return f"{self.node} has its power back, and its services answer"
 
-    def apply(self, lab: Lab) -> None:
-        """Pull the cable, then kill the machine."""
+    def apply(self, lab: Lab, id: str) -> None:
         power.off(lab, self.node)
 
-    def revert(self, lab: Lab) -> None:
-        """Start the machine, plug it in, wait for its services."""
-        power.on(lab, self.node)
+    def verify(self, lab: Lab, id: str) -> bool:
+        return not containers.process(lab.container(self.node))
+
+    def revert(self, lab: Lab, id: str) -> None:
+        if not power.frozen(lab, self.node):  # it is on, then, whoever did that
+            power.on(lab, self.node)
+        journal.reassert(lab, self.node)
 
 
-def power_cut(node: str) -> PowerCut:
-    """A power cut of `node`."""
-    return PowerCut(node)
+@dataclass(frozen=True)
+class NodeFrozen(Fault):
+    """Every process of a machine has stopped; its kernel still takes calls."""
+
+    name = "node-frozen"
+    help = "the machine hangs: its kernel accepts connections, and nobody says a word"
+
+    @property
+    def title(self) -> str:
+        return f"{self.node} hangs"
+
+    @property
+    def healed(self) -> str:
+        return f"{self.node} goes on"
+
+    def apply(self, lab: Lab, id: str) -> None:
+        power.freeze(lab, self.node)
+
+    def verify(self, lab: Lab, id: str) -> bool:
+        return power.frozen(lab, self.node)
+
+    def revert(self, lab: Lab, id: str) -> None:
+        power.thaw(lab, self.node)
+
+
+power_cut = PowerCut
+node_frozen = NodeFrozen

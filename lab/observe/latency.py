@@ -21,7 +21,7 @@ from lab.events import Event, EventLog
 from lab.observe.recorder import Recorder
 from lab.seats.user import UserAgent
 from lab.services import dovecot
-from lab.topology.check import mailboxes_of
+from lab.topology.check_mail import mailboxes_of
 from lab.topology.model import Topology
 
 _MEASURED = ("packet", "turn", "dns", "log")

@@ -21,7 +21,7 @@ from lab.observe import maillog
 from lab.observe.capture import Replay
 from lab.observe.logbook import Logbook
 from lab.observe.pcap import read_frames
-from lab.observe.recorder import about, logging_nodes, nodes_by_address, recorded_since
+from lab.observe.recorder import about, fault, logging_nodes, nodes_by_address, recorded_since
 from lab.observe.tap import Tap
 from lab.record import CAPTURES, Record, write_log
 from lab.topology.model import MailServer
@@ -44,6 +44,7 @@ def snapshot(lab: Lab, folder: Path) -> Record:
     seen = [
         *(one for one in _logged(lab, folder) if one.time >= since),
         *(one for network in lab.plan.networks for one in _passed(lab, network, folder)),
+        *_faults(lab),
     ]
     # Under another name until it is whole: this is no run in progress that one could watch.
     unfinished = folder / f".{events.FILE}"
@@ -98,6 +99,12 @@ def _passed(lab: Lab, network: str, folder: Path) -> Iterator[Observation]:
         for frame in read_frames(capture, on_cut=lambda cut: None):
             yield from tap.feed(frame)
     yield from tap.finish()
+
+
+def _faults(lab: Lab) -> list[Observation]:
+    """What was done to it on purpose."""
+    with lab.fabric() as fabric:
+        return [fault(told) for told in fabric.told()]
 
 
 def _now(lab: Lab) -> Iterator[Observation]:

@@ -8,6 +8,7 @@ machine that loses its power is waited for, and its log goes on where it ended.
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lab.engine import containers
 from lab.errors import LabError
-from lab.events import EventLog
+from lab.events import EventLog, Observation
 from lab.observe import maillog
 from lab.observe.capture import Listener, ListenerStream, Port, Replay, ports
 from lab.observe.logbook import Logbook
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from lab.engine.lab import Lab
 
+_FAULT_SECONDS = 0.2  # between two looks whether somebody has put on or healed a fault
 _ABSENT_SECONDS = 0.1  # between two looks whether a machine that was off writes again
 _PATIENCE_SECONDS = 5.0  # for the log's follower, and for a capture to end
 
@@ -75,6 +77,14 @@ def recorded_since(lab: Lab) -> float:
     return since
 
 
+def fault(told: dict[str, Any]) -> Observation:
+    """That a fault went on or off, as it was put on the lab's own record."""
+    apart = ("time", "node", "by")
+    data = {key: value for key, value in told.items() if key not in apart} | {"evidence": []}
+    words = told["title"] if told["on"] else told["healed"]
+    return Observation("fault", words, told["time"], told["node"], data)
+
+
 class Recorder:
     """Puts on record all that happens in `lab` while the `with` block runs, as events of `log`.
 
@@ -98,6 +108,8 @@ class Recorder:
         self._lines: dict[str, list[LogLine]] = {}
         self._book = Logbook()
         self._reading = threading.Lock()  # the book is one, its readers several
+        self.token = os.urandom(4).hex()
+        """What faults are put on `by` by whoever records them in the same log themselves."""
         self._stopping = threading.Event()
         self._followers: dict[str, maillog.Follower] = {}
         self._stack = ExitStack()
@@ -116,6 +128,7 @@ class Recorder:
                 self._begin(stack, port)
             for node in self._lines:
                 self._in_thread(stack, f"following the log of {node}", self._follow, node)
+            self._in_thread(stack, "following the faults", self._follow_faults)
             stack.callback(self._stop_following)
             self._stack = stack.pop_all()
         return self
@@ -237,6 +250,21 @@ class Recorder:
         except Exception:
             if not self._stopping.is_set():  # else it was closed as it read
                 raise
+
+    # Faults -------------------------------------------------------------------------------------
+
+    def _follow_faults(self) -> None:
+        """What anybody does to the lab on purpose; with a folder, from now on."""
+        with self._lab.fabric() as fabric:
+            number = len(fabric.told()) if self._folder else 0
+            while True:
+                last = self._stopping.wait(_FAULT_SECONDS)
+                for event in fabric.told(number):
+                    number += 1
+                    if event.get("by") != self.token:
+                        self._log.record(fault(event))
+                if last:
+                    return
 
     def _stop_following(self) -> None:
         self._stopping.set()

@@ -1,8 +1,4 @@
-"""Runs a scenario: on a lab of its own that is gone afterwards, or on the one that is up.
-
-A scenario's own lab is locked for as long as it runs. Should its process be killed, the lock
-falls open, and the next `lab down` finds the lab ownerless and removes it.
-"""
+"""Runs a scenario: on a lab of its own that is gone afterwards, or on the one that is up."""
 
 from __future__ import annotations
 
@@ -14,15 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lab import events, record
-from lab.engine import lock
+from lab import events, prepare, record
 from lab.engine.lab import Lab
-from lab.engine.lifecycle import down, up
 from lab.engine.plan import plan
 from lab.errors import LabError, TopologyError
 from lab.events import EventLog
 from lab.observe.recorder import about
-from lab.prepare import images_ready, load_for
+from lab.prepare import load_for
 from lab.record import Record
 from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
@@ -86,12 +80,8 @@ def own_lab(scenario: Scenario, time_scale: float | None) -> Iterator[Lab]:
     scale = time_scale or scenario.time_scale or topology.time_scale
     name = f"{scenario.name}-{os.urandom(2).hex()}"
     planned = plan(scheduled(topology, scenario, scale), name, scale, scenario=scenario.name)
-    images_ready()
-    with lock.changing(lock.owner(name), f"scenario {scenario.name}"):
-        try:
-            yield up(planned)
-        finally:
-            down(name)
+    with prepare.own_lab(planned, f"scenario {scenario.name}") as lab:
+        yield lab
 
 
 def run(

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from lab.engine.lab import Lab
 from lab.errors import LabError
 from lab.events import EventLog
-from lab.faults import Fault
+from lab.faults import journal
+from lab.faults.fault import Fault
+from lab.faults.journal import Case
 from lab.observe import maillog
 from lab.observe.maillog import Attempt, LogLine
 from lab.observe.recorder import Recorder
@@ -131,34 +133,29 @@ class Stage:
         return self.lab.plan.nodes[self.lab.node(node)].interfaces[0].network
 
     @contextmanager
-    def outage(self, fault: Fault) -> Iterator[None]:
+    def outage(self, fault: Fault) -> Iterator[Case]:
         """`fault` is on while the block runs, and is undone whatever happens in it."""
+        case = journal.apply(self.lab, fault, by=self._recorder.token)
         try:
-            fault.apply(self.lab)
-            self._fault(fault, on=True)
-            yield
+            self._fault(case, on=True)
+            yield case
         finally:
             try:
                 self._recorder.settle()  # what the logs say comes before what follows from it
             finally:
-                fault.revert(self.lab)
-                self._fault(fault, on=False)
+                journal.heal(self.lab, case)
+                self._fault(case, on=False)
 
-    def _fault(self, fault: Fault, *, on: bool) -> None:
+    def _fault(self, case: Case, *, on: bool) -> None:
         when = time.time()
+        fault = case.fault
         _, evidence = self.machine(fault.node)
         self.log.add(
             "fault",
             fault.title if on else fault.healed,
             node=fault.node,
             when=when,
-            data={
-                "on": on,
-                "fault": f"{fault.kind} {fault.node}",
-                "what": fault.kind,
-                "title": fault.title,
-                "evidence": [one.as_json() for one in evidence],
-            },
+            data={**case.event(on=on), "evidence": [one.as_json() for one in evidence]},
         )
         self._shown += evidence
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 from lab.observe.dialogue import Dialogue, Transaction
+from lab.observe.packets import Tcp, decode
+from lab.observe.pcap import read_frames
 from lab.observe.tap import Tap
 from lab.observe.turns import Turn
 from lab.scenarios.evidence import Evidence, packet
@@ -45,6 +48,17 @@ class Connection:
                 self.turn(turn)
                 for turn in self.dialogue.turns
                 if turn.kind == "command" and turn.command == verb
+            ]
+
+    def moments(self, folder: Path) -> list[float]:
+        """When its frames passed (epoch seconds), read from the capture in the run's `folder`."""
+        ends = {self.dialogue.client, self.dialogue.server}
+        with (folder / self.file).open("rb") as capture:
+            return [
+                frame.time
+                for frame in read_frames(capture, lambda cut: None)  # it is still being written
+                if isinstance(found := decode(frame), Tcp)
+                and {(found.src, found.sport), (found.dst, found.dport)} == ends
             ]
 
     @property
@@ -89,14 +103,36 @@ class Wire:
 
     def question(self, network: str, name: str, kind: str, after: float = 0) -> Evidence | None:
         """The first DNS question for `name` of type `kind` (`MX`) after `after` (epoch s)."""
+        for turn in self._dns(network, name, kind, after):
+            if turn.kind == "question":
+                return packet(self._taps[network].file, turn.frame, f"{kind} {name}?")
+        return None
+
+    def answer(
+        self, network: str, name: str, kind: str, after: float = 0
+    ) -> tuple[list[str], Evidence] | None:
+        """The records of the first DNS answer about `name` (MX: `10 mail.receiver.example`)."""
+        for turn in self._dns(network, name, kind, after):
+            start = f"{name} {kind} "
+            lines = [line for line in turn.text.splitlines() if line.startswith(start)]
+            if turn.kind == "answer" and lines:
+                records = sorted(line.removeprefix(start) for line in lines)
+                said = f"{kind} {name}: {', '.join(records)}"
+                return records, packet(self._taps[network].file, turn.frame, said)
+        return None
+
+    def _dns(self, network: str, name: str, kind: str, after: float) -> list[Turn]:
+        """Questions for `name` of type `kind`, and their answers."""
         tap = self._taps[network]
         with tap.lock:
-            for dialogue in tap.dialogues:
-                for turn in dialogue.turns if dialogue.protocol == "dns" else ():
-                    asked = (turn.command, (turn.argument or "").lower())
-                    if turn.kind == "question" and asked == (kind, name) and turn.time > after:
-                        return packet(tap.file, turn.frame, f"{kind} {name}?")
-        return None
+            return [
+                turn
+                for dialogue in tap.dialogues
+                if dialogue.protocol == "dns"
+                for turn in dialogue.turns
+                if (turn.command, (turn.argument or "").lower()) == (kind, name)
+                and turn.time > after
+            ]
 
     def calls_to(self, network: str, address: str, after: float = 0) -> list[Evidence]:
         """TCP connections that somebody opened, or tried to open, to `address`."""

@@ -55,14 +55,15 @@ class Addressing:
 
 
 def hostname(topology: Topology, node_name: str) -> str:
-    """The node's name in the DNS: its own, else mail.DOMAIN for a mail server, else NODE.example.
+    """The node's name in the DNS: its own, else mail.DOMAIN for a domain's server, or NODE.example.
 
     Raises KeyError when there is no such node.
     """
     node = topology.nodes[node_name]
     if node.hostname:
         return node.hostname
-    return f"mail.{node.domain}" if isinstance(node, MailServer) else f"{node_name}.example"
+    own = node.domain if isinstance(node, MailServer) else None
+    return f"mail.{own}" if own else f"{node_name}.example"
 
 
 def names_of(topology: Topology, node_name: str) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 from lab.errors import LabError
+from lab.topology import check_mail
 from lab.topology.addressing import names_of, plugs, port
-from lab.topology.model import Dns, MailServer, Node, Pc, Router, Schedule, Topology
+from lab.topology.model import Dns, MailServer, Node, Router, Schedule, Topology
 from lab.topology.problem import KeyPath, Problem, suggest
 from lab.units import write_duration
 
@@ -39,14 +40,6 @@ RESERVED = {
     "ip6gre0": "Linux may have an interface 'ip6gre0' already",
     "fabric": "the container that holds the lab's wires is called 'fabric'",
 }
-# The accounts of a Debian system with what the lab installs; a person cannot have these on a PC.
-# fmt: off
-ACCOUNTS = frozenset((
-    "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy",
-    "www-data", "backup", "list", "irc", "nobody", "sshd", "messagebus", "tcpdump", "postfix",
-    "dovecot", "dovenull", "systemd-network", "systemd-timesync",
-))
-# fmt: on
 
 
 def check(topology: Topology) -> list[Problem]:
@@ -263,15 +256,6 @@ def _dns(topology: Topology) -> Iterator[Problem]:
         yield Problem(("nodes", other), what, "a lab has exactly one", on_key=True)
 
 
-def _domains(topology: Topology) -> Iterator[Problem]:
-    owners: dict[str, str] = {}
-    for name, node in topology.nodes.items():
-        if isinstance(node, MailServer) and owners.setdefault(node.domain, name) != name:
-            what = f"domain {node.domain} belongs to node '{owners[node.domain]}' already"
-            hint = "each mail server has a domain of its own"
-            yield Problem(("nodes", name, "domain"), what, hint)
-
-
 def _hostnames(topology: Topology) -> Iterator[Problem]:
     owners: dict[str, str] = {}
     for node, model in topology.nodes.items():
@@ -289,49 +273,15 @@ def _hostnames(topology: Topology) -> Iterator[Problem]:
 
 
 def _same_domain(one: Node, other: Node) -> bool:
-    """Whether both are mail servers for one domain, a fault that `_domains` reports."""
+    """Whether both are mail servers for one domain, a fault that check_mail reports."""
     return (
-        isinstance(one, MailServer) and isinstance(other, MailServer) and one.domain == other.domain
+        isinstance(one, MailServer)
+        and isinstance(other, MailServer)
+        and one.domain == other.domain is not None
     )
-
-
-def _seats(topology: Topology) -> Iterator[Problem]:
-    mailboxes = mailboxes_of(topology)
-    for pc, node in topology.nodes.items():
-        if not isinstance(node, Pc):
-            continue
-        accounts: dict[str, str] = {}
-        for index, address in enumerate(node.users):
-            path = ("nodes", pc, "users", index)
-            local = address.partition("@")[0]
-            if address not in mailboxes:
-                same = [mailbox for mailbox in mailboxes if mailbox.partition("@")[0] == local]
-                if len(same) == 1:
-                    hint = f"did you mean '{same[0]}'?"
-                else:
-                    # All addresses end in .example and are alike in that.
-                    hint = suggest(address, same or mailboxes, "the mailboxes are", alike=0.8)
-                yield Problem(path, f"no mail server has a mailbox '{address}'", hint)
-            elif address in accounts.values():
-                yield Problem(path, f"{address} has a seat at '{pc}' already", "remove one of them")
-            elif local in accounts:
-                what = f"{address} and {accounts[local]} cannot both sit at '{pc}'"
-                hint = f"the account there is called '{local}'; seat one of them at another PC"
-                yield Problem(path, what, hint)
-            elif local in ACCOUNTS:
-                what = f"{address} cannot sit at '{pc}'"
-                hint = f"Linux has an account '{local}' of its own; rename the user"
-                yield Problem(path, what, hint)
-            accounts.setdefault(local, address)
-
-
-def mailboxes_of(topology: Topology) -> tuple[str, ...]:
-    """The mail address of every mailbox, in the order of the file."""
-    servers = (node for node in topology.nodes.values() if isinstance(node, MailServer))
-    return tuple(f"{user}@{server.domain}" for server in servers for user in server.users)
 
 
 RULES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _schedule, _names, _subnets, _plugs, _addresses, _full,
-    _reachable, _dns, _domains, _hostnames, _seats,
+    _reachable, _dns, _hostnames, *check_mail.RULES,
 )  # fmt: skip

@@ -78,7 +78,7 @@ def parse(content: bytes, file: str) -> Topology:
     topology = None
     try:
         topology = Topology.model_validate(document.data)
-        problems = check(topology)
+        problems = [p for p in check(topology) if p.on_key or p.path not in document.incomplete]
     except ValidationError as error:
         problems = wording.problems(error, document)
     found = _placed(problems, document)

@@ -18,6 +18,11 @@ from lab.units import DURATION_PATTERN, parse_duration, write_duration
 SUBNET_PATTERN = r"^[0-9]+(\.[0-9]+){3}/[0-9]+$"
 
 
+def size_in_bytes(size: str) -> int:
+    """The bytes in a Size such as `32M`."""
+    return int(size[:-1]) << {"K": 10, "M": 20, "G": 30}[size[-1]]
+
+
 # These take text only: YAML and pydantic would make 0.0.0.30 of the address 30, and nobody can
 # say whether the duration 30 means seconds or minutes. The wording of a refusal for people is
 # in wording.py, by the first argument of the error.
@@ -76,11 +81,15 @@ LINE_PATTERN = r"^[^\x00-\x1f\x7f]+$"
 # differ: nothing that any of them takes for a quote, a comment, an option or a variable.
 PASSWORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9!#%&()*+,./;<=>?@\[\]^_{|}~-]*$"
 
+# Upper case, as in dd(1): beside retry: 30m, 16m would be minutes.
+SIZE_PATTERN = r"^[1-9][0-9]{0,5}[KMG]$"
+
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Domain = Annotated[str, Field(pattern=DOMAIN_PATTERN)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN)]
 Line = Annotated[str, Field(pattern=LINE_PATTERN)]
 Password = Annotated[str, Field(pattern=PASSWORD_PATTERN)]
+Size = Annotated[str, Field(pattern=SIZE_PATTERN, examples=["32M"])]
 
 
 class Model(BaseModel):
@@ -124,7 +133,7 @@ class Host(Model):
     address: Address | None = None
     """Its address; left out: the lowest free one."""
     hostname: Domain | None = None
-    """Its name in the DNS; left out: mail.DOMAIN for a mail server, NODE.example otherwise."""
+    """Its name in the DNS; left out: mail.DOMAIN for the server of a domain, else NODE.example."""
 
 
 class Pc(Host):
@@ -135,14 +144,33 @@ class Pc(Host):
     """Who sits here, as mail addresses."""
 
 
+def _mailboxes_or_backup(schema: dict[str, Any]) -> None:
+    """What `check` says of the keys of a mail server, in the words of JSON Schema."""
+    schema["dependentRequired"] = {"domain": ["users"], "users": ["domain"]}
+    schema["anyOf"] = [{"required": ["domain"]}, {"required": ["backup_for"]}]
+
+
 class MailServer(Host):
-    """Postfix and Dovecot for one domain: submission, relay, mailboxes, POP3 and IMAP."""
+    """Postfix and Dovecot for one domain: submission, relay, mailboxes, POP3 and IMAP.
+
+    Without a domain and users of its own it is a backup MX and nothing else: SMTP on port 25.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_mailboxes_or_backup)
 
     kind: Literal["mail-server"]
-    domain: Domain
-    """The domain whose mail it takes."""
-    users: dict[UserName, User] = Field(min_length=1)
-    """The mailboxes, by the part before the @."""
+    domain: Domain | None = None
+    """The domain whose mailboxes it has; left out: it has none (see backup_for)."""
+    users: dict[UserName, User] = Field(
+        default_factory=dict, json_schema_extra={"minProperties": 1}
+    )
+    """The mailboxes, by the part before the @; they and the domain go together."""
+    backup_for: tuple[str, ...] = ()
+    """Domains of other servers, for whose people it takes mail while those servers can't be
+    reached, and passes it on when they can: a backup MX (RFC 5321 §5.1)."""
+    ram_queue: Size | None = None
+    """The size of a RAM disk for its queue, which a power cut empties and mail can fill (K, M, G:
+    powers of 1024); left out: the queue is on disk."""
 
 
 class Dns(Host):

@@ -16,14 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lab.topology import model
-from lab.topology.problem import (
-    KeyPath,
-    Problem,
-    named,
-    nearest,
-    shown,
-    suggest,
-)
+from lab.topology.problem import KeyPath, Problem, named, nearest, shown, suggest
 from lab.topology.yamlfile import BROKEN, Document, meaning_of, quoting
 from lab.units import guess_duration
 
@@ -51,6 +44,8 @@ _EXAMPLES = {
     "address": "address: 198.51.100.10",
     "hostname": "hostname: mail.sender.example",
     "domain": "domain: sender.example",
+    "backup_for": "backup_for: [receiver.example]",
+    "ram_queue": "ram_queue: 32M",
     "password": "password: wonderland",
     "interfaces": "interfaces: {sender-lan: 198.51.100.1, dns-lan: 198.51.100.194}",
 }
@@ -74,8 +69,8 @@ class Refusal:
 
     @property
     def field(self) -> str:
-        """The key whose value is wrong."""
-        return str(self.path[-1]) if self.path else ""
+        """The key whose value, or an entry of whose list, is wrong."""
+        return next((step for step in reversed(self.path) if isinstance(step, str)), "")
 
     @cached_property
     def it(self) -> str:
@@ -219,6 +214,8 @@ def _not_text(r: Refusal) -> Problem:
     text = r.document.written.get(r.path)
     if text is None:
         return r.problem(f"{r.it} must be text, not {meaning_of(r.value)}", r.example)
+    if r.field == "ram_queue":
+        return _bad_size(r, text)
     what = f"{r.it} must be text, but YAML reads {shown(text)} as {meaning_of(r.value)}"
     anything = r.field in ("password", "title") or (r.field == "name" and len(r.path) > 1)
     return r.problem(what, quoting(text) if anything else r.example)
@@ -249,7 +246,8 @@ def _not_list(r: Refusal) -> Problem:
     if r.value is None:
         return r.problem(f"{r.it} is empty", f"{r.example}, or leave the key out")
     if isinstance(r.value, str) and r.value:
-        return r.problem(f"{r.it} must be a list, not {r.written}", f"write users: [{r.value}]")
+        hint = f"write {r.field}: [{r.value}]"
+        return r.problem(f"{r.it} must be a list, not {r.written}", hint)
     return r.problem(f"{r.it} must be a list, not {meaning_of(r.value)}", r.example)
 
 
@@ -277,11 +275,23 @@ def _bad_text(r: Refusal) -> Problem:
         return r.problem(f"{shown(text)} cannot be the name of {what}", _instead(guess, _NAME_RULE))
     if r.field in ("domain", "hostname"):
         return _bad_domain(r, text)
+    if r.field == "ram_queue":
+        return _bad_size(r, text)
     if r.field == "password":
         return r.problem(f"{r.it} cannot be {shown(text)}", _PASSWORD_RULE)
     return r.problem(
         f"{r.it} must be one line of printable text", "remove the line breaks and tabs from it"
     )
+
+
+def _bad_size(r: Refusal, text: str) -> Problem:
+    if re.fullmatch(r"[1-9][0-9]*", text):
+        hint = f"write {text}K, {text}M or {text}G"
+        return r.problem(f"{r.it} is {shown(text)}, without a unit of size", hint)
+    guess = re.sub(r"[\s_]|i?B$", "", text, flags=re.IGNORECASE).upper()
+    meant = re.fullmatch(model.SIZE_PATTERN, guess)
+    hint = f"did you mean '{guess}'?" if meant else "sizes look like 512K, 32M or 1G"
+    return r.problem(f"{r.it} must be a size, not {shown(text)}", hint)
 
 
 def _bad_domain(r: Refusal, text: str) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lab.topology.model import MailServer, Node
 from lab.views.tables import paint
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def picture(lab: Lab) -> str:
             node = topology.nodes[name]
             role = {
                 "pc": "used by " + ", ".join(getattr(node, "users", ())),
-                "mail-server": f"mail server of {getattr(node, 'domain', '')}",
+                "mail-server": _serving(node),
                 "dns": "name server",
                 "router": "router to "
                 + ", ".join(
@@ -40,3 +41,12 @@ def picture(lab: Lab) -> str:
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def _serving(node: Node) -> str:
+    """What a mail server is there for; empty for others."""
+    if not isinstance(node, MailServer):
+        return ""
+    own = [f"mail server of {node.domain}"] if node.domain else []
+    backup = [f"backup for {', '.join(node.backup_for)}"] if node.backup_for else []
+    return ", ".join(own + backup)

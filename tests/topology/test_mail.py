@@ -26,6 +26,7 @@ from harness import (
 from lab.engine import power
 from lab.engine.lab import Lab
 from lab.events import EventLog
+from lab.faults.cable import cable_pulled
 from lab.observe.recorder import Recorder
 from lab.scenarios.wire import Wire
 from lab.services import dovecot, postfix
@@ -222,8 +223,8 @@ def test_lab_send_takes_several_recipients(lab: Lab) -> None:
 
 
 def test_status_as_json(lab: Lab) -> None:
-    power.set_cables(lab, "receiver-pc", up=False)
-    found = as_json(lab, "status")
+    with lab.outage(cable_pulled("receiver-pc")):
+        found = as_json(lab, "status")
     assert found.keys() >= {"lab", "topology", "time_scale", "nodes", "links", "faults"}
     assert (found["lab"], found["topology"], found["time_scale"]) == (lab.name, "textbook", 1800)
     nodes = {node["name"]: node for node in found["nodes"]}
@@ -239,7 +240,11 @@ def test_status_as_json(lab: Lab) -> None:
     links = {(link["node"], link["network"]): link["state"] for link in found["links"]}
     assert links["receiver-pc", "receiver-lan"] == "down"
     assert links["internet", "receiver-lan"] == "up"
-    assert len(found["faults"]) == 1
+    (fault,) = found["faults"]
+    assert of({"name": 0, "targets": 0}, fault) == {
+        "name": "cable-pulled",
+        "targets": ["receiver-pc"],
+    }
 
 
 def test_queue_as_json(lab: Lab) -> None:

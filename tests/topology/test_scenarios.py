@@ -31,6 +31,7 @@ from lab.observe.pcap import Frame, read_frames
 
 SENDER_PC, SENDER_MAIL = "198.51.100.10", "198.51.100.25"
 RECEIVER_PC, RECEIVER_MAIL = "203.0.113.10", "203.0.113.25"
+BACKUP_MAIL, OTHER_MAIL = "198.51.100.153", "198.18.0.25"
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,41 @@ def test_persistent_connection_counts_one_against_many(play: Play) -> None:
     assert len(run.last_mailbox("bob@receiver.example")) == 16
 
 
+def test_backup_mx_takes_the_mail_at_once_and_keeps_it_there(play: Play) -> None:
+    run = play("backup-mx", "--time-scale", "600")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    sender_lan, backup_lan = run.segments("sender-lan"), run.segments("backup-lan")
+    [in_vain] = calls(sender_lan, SENDER_MAIL, RECEIVER_MAIL, 25)
+    [taken] = calls(sender_lan, SENDER_MAIL, BACKUP_MAIL, 25)
+    assert in_vain.frame.time < taken.frame.time < in_vain.frame.time + 2
+    *tries, last = calls(backup_lan, BACKUP_MAIL, RECEIVER_MAIL, 25)
+    assert len(tries) == 2, "it waits at the backup"
+    assert not calls(backup_lan, BACKUP_MAIL, BACKUP_MAIL, 25), "and goes round in no circle"
+    assert said(run.segments("receiver-lan"), BACKUP_MAIL, 25, rb"MAIL FROM:") == 1
+    assert last.frame.time - tries[1].frame.time >= 3  # 30 minutes
+    statuses = [line for line in run.log("sender-mail") if "status=" in line]
+    assert len(statuses) == 1 and "relay=backup.receiver.example" in statuses[0]
+    assert [one["subject"] for one in run.last_mailbox("bob@receiver.example")] == ["Lunch?"]
+
+
+def test_two_receivers_of_which_the_dead_one_holds_up_nobody(play: Play) -> None:
+    run = play("two-receivers", "--time-scale", "600")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    sent = [line for line in run.log("sender-mail") if "status=sent" in line]
+    assert ["to=<erin@other.example>" in line for line in sent] == [True, False, False, False]
+    [relay] = calls(run.segments("other-lan"), SENDER_MAIL, OTHER_MAIL, 25)
+    outage = {event["data"]["on"]: event["time"] for event in run.events("fault")}
+    assert outage[True] < relay.frame.time < outage[False]
+    first, *_ = calls(run.segments("sender-lan"), SENDER_MAIL, RECEIVER_MAIL, 25)
+    assert first.frame.time < relay.frame.time, "older mail was there before it"
+    subjects = {one["subject"] for one in run.last_mailbox("bob@receiver.example")}
+    assert subjects == {"Note 1", "Note 2", "Note 3"}
+
+
 class Lookup:
     """Looks up what a run claims, with means other than those the claims were made with."""
 
@@ -220,6 +256,11 @@ class Lookup:
                 labels = [bytes([len(part)]) + part.encode() for part in question[2].split(".")]
                 kind = {"A": 1, "MX": 15}[question[1]].to_bytes(2, "big")
                 assert b"".join(labels) + b"\0" + kind in data, place
+            elif answer := re.fullmatch(r"MX \S+: (.+)", says):
+                for record in answer[1].split(", "):
+                    preference, first = re.fullmatch(r"(\d+) (\w+)\..+", record).groups()
+                    label = bytes([len(first)]) + first.encode()
+                    assert int(preference).to_bytes(2, "big") + label in data, place
             else:
                 assert says.encode() in data, place
         elif place["kind"] == "log":

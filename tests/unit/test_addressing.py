@@ -82,6 +82,9 @@ def test_hostnames() -> None:
     assert hostname(textbook, "sender-mail") == "mail.sender.example"
     assert hostname(textbook, "sender-pc") == "pc.sender.example"
     assert hostname(textbook, "internet") == "internet.example"
+    without_domain = {"kind": "mail-server", "network": "lan", "backup_for": ["receiver.example"]}
+    other = topology({"lan": "203.0.113.0/24"}, {"second": without_domain})
+    assert hostname(other, "second") == "second.example"
     with pytest.raises(KeyError):
         hostname(textbook, "nowhere")
 

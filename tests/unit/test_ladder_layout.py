@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ladderevents import DNS, FAR, MAIL, NETWORKS, PC, STARTED, Scene, ladder_of, real
 
 from lab.events import Event, Refs, in_order
+from lab.topology.loader import load
 from lab.views.ladder.columns import columns
 from lab.views.ladder.layout import Ladder
 from lab.views.ladder.model import LEVELS, Item, Layout, View
@@ -44,6 +45,19 @@ def test_hosts_stand_in_the_textbooks_order(scene: Scene) -> None:
     everybody = {PC, MAIL, DNS, FAR, "receiver-pc", "internet"}
     found = columns(scene.events[0].data["topology"], everybody)
     assert [host.name for host in found] == [PC, MAIL, "internet", DNS, FAR, "receiver-pc"]
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("backup-mx", ["backup-mail", FAR, "receiver-pc"]),
+        ("two-receivers", [FAR, "receiver-pc", "other-mail", "other-pc"]),
+    ],
+)
+def test_of_three_ends_the_senders_stands_alone_at_the_left(name: str, right: list[str]) -> None:
+    topology = load(name)
+    found = columns(topology.model_dump(mode="json"), topology.nodes)
+    assert [host.name for host in found] == [PC, MAIL, "internet", DNS, *right]
 
 
 def test_only_who_takes_part_has_a_column(scene: Scene) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lab.engine.capabilities import CAPABILITIES
 from lab.engine.plan import Plan, plan
-from lab.topology.loader import load, parse
+from lab.topology.loader import load, parse, topology_names
 from lab.topology.model import Topology
 
 TWO_ROUTERS = """
@@ -32,9 +32,13 @@ def textbook() -> Plan:
     return plan(load("textbook"), "lab")
 
 
+def two_routers() -> Topology:
+    return parse(TWO_ROUTERS.encode(), "chain.yaml")
+
+
 @pytest.fixture
 def chain() -> Plan:
-    return plan(parse(TWO_ROUTERS.encode(), "chain.yaml"), "lab")
+    return plan(two_routers(), "lab")
 
 
 def cables(planned: Plan) -> dict[str, list[str]]:
@@ -141,6 +145,23 @@ def test_each_question_is_asked_by_who_would_ask_it_in_earnest(textbook: Plan) -
         assert asked["receiver-mail", f"port {port}"] == "receiver-pc"
 
 
+def test_a_backup_mx_is_asked_at_port_25_and_its_domain_once() -> None:
+    planned = plan(load("backup-mx"), "lab")
+    asked = [(by, question.node, question.what) for by, question in planned.readiness()]
+    assert [one for one in asked if one[1] == "backup-mail"] == [
+        ("sender-mail", "backup-mail", "port 25")
+    ]
+    assert asked.count(("sender-mail", "dns", "MX receiver.example")) == 1
+
+
+def test_a_queue_is_in_memory_only_where_the_topology_says_so(textbook: Plan) -> None:
+    assert not any(node.ram_disks for node in (*textbook.nodes.values(), textbook.fabric()))
+    planned = plan(load("ram-queue"), "lab")
+    disks = {name: node.ram_disks for name, node in planned.nodes.items() if node.ram_disks}
+    queue = {"/var/spool/postfix": "size=32M,mode=0755"}
+    assert disks == {"sender-mail": queue, "receiver-mail": queue}
+
+
 def test_readiness_asks_all_that_the_services_promise(textbook: Plan) -> None:
     asked = {f"{question.node}: {question.what}" for _, question in textbook.readiness()}
     ports = {
@@ -160,11 +181,11 @@ def test_the_digest_changes_with_the_topology_and_the_time_scale_and_nothing_els
     assert len({plan(topology, "lab", scale).digest for scale in (1, 1.5, 60, 600)} - {known}) == 3
 
 
-@pytest.mark.parametrize("planned", ["textbook", "chain"])
-def test_a_topology_survives_the_trip_through_a_label(
-    planned: str, request: pytest.FixtureRequest
-) -> None:
-    there: Plan = request.getfixturevalue(planned)
+@pytest.mark.parametrize(
+    "topology", [*map(load, topology_names()), two_routers()], ids=lambda topology: topology.name
+)
+def test_a_topology_survives_the_trip_through_a_label(topology: Topology) -> None:
+    there = plan(topology, "lab")
     label = there.topology.model_dump_json(exclude_defaults=True)
     back = Topology.model_validate(json.loads(label))
     assert back == there.topology

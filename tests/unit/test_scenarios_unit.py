@@ -14,12 +14,16 @@ import yaml
 from lab import scenarios
 from lab.cli.scenario import _parameters
 from lab.errors import LabError, TopologyError, UsageError
+from lab.observe.pcap import read_frames
+from lab.observe.tap import Tap
 from lab.scenarios.evidence import Evidence, Verdict, packet, summary
 from lab.scenarios.narration import Narration
 from lab.scenarios.runner import Outcome, scheduled
+from lab.scenarios.wire import Wire
 from lab.topology.loader import load as load_topology
 
 NAMES = scenarios.names()
+RECORD = Path(__file__).parents[1] / "records" / "delivery"
 LOG = Evidence("log", node="sender-mail", line=7)
 QUEUE = Evidence("queue", node="sender-mail", event=12)
 PACKET = packet("captures/sender-lan.pcap", 42, "SYN")
@@ -107,6 +111,23 @@ def test_a_run_is_ok_only_if_something_was_expected_and_all_of_it_met() -> None:
     assert not outcome(verdict(LOG), verdict(LOG, ok=False)).ok
 
 
+def test_the_answer_to_a_question_is_found_on_the_wire() -> None:
+    file = "captures/sender-lan.pcap"
+    tap = Tap("sender-lan", file, {}, keep=True)
+    with (RECORD / file).open("rb") as capture:
+        for frame in read_frames(capture):
+            list(tap.feed(frame))
+    wire = Wire({"sender-lan": tap})
+    asked = wire.question("sender-lan", "receiver.example", "MX")
+    found = wire.answer("sender-lan", "receiver.example", "MX")
+    assert asked and found
+    records, evidence = found
+    assert records == ["10 mail.receiver.example"]
+    assert evidence.says == "MX receiver.example: 10 mail.receiver.example"
+    assert (evidence.frame or 0) > (asked.frame or 0)
+    assert wire.answer("sender-lan", "nowhere.example", "MX") is None
+
+
 # --- Stories ---------------------------------------------------------------------------------
 
 
@@ -137,7 +158,14 @@ def test_every_text_is_told_with_the_values_it_names(name: str) -> None:
 
 
 def test_there_are_stories() -> None:
-    assert {"delivery", "give-up", "persistent-connection", "receiver-down"} <= set(NAMES)
+    assert {
+        "backup-mx",
+        "delivery",
+        "give-up",
+        "persistent-connection",
+        "receiver-down",
+        "two-receivers",
+    } <= set(NAMES)
 
 
 def test_a_misspelt_story_is_guessed_and_others_listed() -> None:

@@ -46,6 +46,8 @@ def misfits(value: Any, part: dict[str, Any], root: dict[str, Any]) -> list[str]
                 ok = isinstance(value, str | dict) and len(value) >= rule
             case "exclusiveMinimum":
                 ok = value > rule
+            case "dependentRequired":
+                ok = all(key in value for has, keys in rule.items() if has in value for key in keys)
             case "required":
                 ok = isinstance(value, dict) and all(key in value for key in rule)
             case "items":
@@ -95,7 +97,8 @@ def test_topologies_name_their_schema(path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["unknown-key", "unknown-key-in-user", "bad-kind", "bad-node-name", "no-network",
-     "time-scale-zero",
+     "time-scale-zero", "no-domain-no-users", "domain-without-users", "users-without-domain",
+     "backup-for-as-text", "ram-queue-without-unit", "ram-queue-lower-case",
      "domain-not-example", "duration-without-unit", "subnet-without-prefix", "users-empty",
      "number-as-password", "key-of-another-kind", "user-name-in-capitals", "line-break-in-name"],
 )  # fmt: skip

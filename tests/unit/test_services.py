@@ -20,11 +20,12 @@ from syrupy.assertion import SnapshotAssertion
 
 from lab.engine.plan import Plan, plan
 from lab.services import File
-from lab.services.mail_server import RealSchedule, real_schedule
+from lab.services.mail_server import PATIENCE, RealSchedule, real_patience, real_schedule
 from lab.topology.loader import load
 from lab.topology.model import LINE_PATTERN, PASSWORD_PATTERN, MailServer, Schedule, User
 
 TEXTBOOK = load("textbook")
+BACKUP_MX = load("backup-mx")
 NAMES = st.from_regex(LINE_PATTERN.removesuffix("$"), fullmatch=True)
 PASSWORDS = st.from_regex(PASSWORD_PATTERN.removesuffix("$"), fullmatch=True)
 
@@ -71,14 +72,68 @@ def muttrc(content: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("node", ["dns", "sender-mail", "sender-pc"])
-def test_the_files_of_the_textbook(node: str, snapshot: SnapshotAssertion) -> None:
-    planned = plan(TEXTBOOK, "lab")
-    text = "".join(
+def listing(planned: Plan, node: str) -> str:
+    return "".join(
         f"──── {file.path}  mode {file.mode:o}  owner {file.owner}\n{file.content}"
         for file in planned.nodes[node].files
     )
-    assert text == snapshot
+
+
+@pytest.mark.parametrize("node", ["dns", "sender-mail", "sender-pc"])
+def test_the_files_of_the_textbook(node: str, snapshot: SnapshotAssertion) -> None:
+    assert listing(plan(TEXTBOOK, "lab"), node) == snapshot
+
+
+def test_the_files_of_a_backup_mx(snapshot: SnapshotAssertion) -> None:
+    assert listing(plan(BACKUP_MX, "lab"), "backup-mail") == snapshot
+
+
+@pytest.mark.parametrize("node", [name for name in TEXTBOOK.nodes if name != "dns"])
+def test_of_a_backup_only_the_name_server_is_told(node: str) -> None:
+    assert plan(BACKUP_MX, "lab").nodes[node].files == plan(TEXTBOOK, "lab").nodes[node].files
+
+
+def with_backup(node: str, **keys: object) -> Plan:
+    """The lab with a backup MX in which the mail server `node` has other keys."""
+    changed = BACKUP_MX.nodes[node].model_copy(update=keys)
+    nodes = BACKUP_MX.nodes | {node: changed}
+    return plan(BACKUP_MX.model_copy(update={"nodes": nodes}), "lab")
+
+
+def test_a_server_with_mailboxes_can_be_the_backup_of_another() -> None:
+    planned = with_backup("sender-mail", backup_for=("receiver.example",))
+    alone = files(plan(BACKUP_MX, "lab"), "sender-mail")
+    found = files(planned, "sender-mail")
+    main = settings(found.pop("/etc/postfix/main.cf").content)
+    assert main.items() >= settings(alone.pop("/etc/postfix/main.cf").content).items()
+    assert main["relay_domains"] == "receiver.example"
+    assert "bob@receiver.example exists\n" in found.pop("/etc/postfix/relay_recipients").content
+    assert found == alone
+
+
+def test_a_backup_knows_the_people_of_each_domain_it_stands_in_for_and_no_others() -> None:
+    planned = with_backup("backup-mail", backup_for=("sender.example", "receiver.example"))
+    found = files(planned, "backup-mail")
+    main = settings(found["/etc/postfix/main.cf"].content)
+    assert main["relay_domains"] == "sender.example, receiver.example"
+    listed = found["/etc/postfix/relay_recipients"].content.splitlines()[1:]
+    people = ["alice@sender.example", "carol@sender.example"]
+    people += ["bob@receiver.example", "dave@receiver.example"]
+    posts = ["postmaster@sender.example", "postmaster@receiver.example"]
+    assert listed == [f"{address} exists" for address in people + posts]
+
+
+def test_backups_are_less_preferred_than_the_server_with_the_mailboxes_wherever_they_stand() -> (
+    None
+):
+    planned = with_backup("sender-mail", backup_for=("receiver.example",))
+    lines = files(planned, "dns")["/etc/dnsmasq.conf"].content.splitlines()
+    assert [line for line in lines if line.startswith("mx-host=")] == [
+        "mx-host=sender.example,mail.sender.example,10",
+        "mx-host=receiver.example,mail.receiver.example,10",
+        "mx-host=receiver.example,mail.sender.example,20",
+        "mx-host=receiver.example,backup.receiver.example,30",
+    ]
 
 
 def test_a_router_has_no_files_of_its_own() -> None:
@@ -106,6 +161,43 @@ def test_postfix_is_told_whole_seconds_and_never_zero(
     for seconds in vars(real_schedule(schedule, scale)).values():
         assert isinstance(seconds, int)
         assert seconds >= 1
+
+
+@pytest.mark.parametrize(
+    ("scale", "greeting", "block", "end_of_data", "rset"),
+    [
+        (0.5, 600, 360, 1200, 40),
+        (1, 300, 180, 600, 20),
+        (12, 25, 15, 50, 10),
+        (30, 10, 10, 20, 10),
+        (60, 10, 10, 10, 10),
+        (1800, 10, 10, 10, 10),
+    ],
+)
+def test_a_server_waits_for_another_in_lab_time_but_long_enough_for_a_slow_machine(
+    scale: float, greeting: int, block: int, end_of_data: int, rset: int
+) -> None:
+    patience = real_patience(scale)
+    assert patience.keys() == PATIENCE.keys()
+    assert patience["helo"] == patience["mail"] == patience["rcpt"] == patience["quit"] == greeting
+    assert (patience["data_xfer"], patience["data_done"]) == (block, end_of_data)
+    assert patience["rset"] == rset
+
+
+def test_postfix_is_told_how_long_to_wait_for_each_part_of_a_dialogue() -> None:
+    found = settings(textbook("sender-mail", "/etc/postfix/main.cf", 12))
+    told = {key: value for key, value in found.items() if re.fullmatch(r"smtp_\w+_timeout", key)}
+    assert told == {
+        "smtp_connect_timeout": "5s",
+        "smtp_helo_timeout": "25s",
+        "smtp_mail_timeout": "25s",
+        "smtp_rcpt_timeout": "25s",
+        "smtp_data_init_timeout": "10s",
+        "smtp_data_xfer_timeout": "15s",
+        "smtp_data_done_timeout": "50s",
+        "smtp_rset_timeout": "10s",
+        "smtp_quit_timeout": "25s",
+    }
 
 
 def test_without_a_delay_notice_postfix_is_told_zero_which_means_never() -> None:

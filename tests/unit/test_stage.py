@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, ClassVar
 
 import pytest
+from faultylab import FaultyLab, Trouble, known
 
 from lab.errors import LabError
 from lab.events import Event, EventLog
@@ -14,32 +13,14 @@ from lab.scenarios.stage import Stage
 from lab.units import LabClock
 
 
-@dataclass
-class Fault:
-    kind: ClassVar[str] = "power-cut"
-    title: ClassVar[str] = "mail has no power"
-    healed: ClassVar[str] = "mail has its power back"
-    node: ClassVar[str] = "mail"
-
-    did: list[str] = field(default_factory=list)
-    refuses: bool = False
-
-    def apply(self, lab: Any) -> None:
-        self.did.append("apply")
-        if self.refuses:
-            raise LabError("half done")
-
-    def revert(self, lab: Any) -> None:
-        self.did.append("revert")
-
-
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A stage without a lab: what it asks the engine is answered here."""
+    known(monkeypatch)
     found = object.__new__(Stage)
-    found.lab = SimpleNamespace()  # type: ignore[assignment]
+    found.lab = FaultyLab()
     found.log = EventLog(None, LabClock(0, 1))
-    found._recorder = SimpleNamespace(settle=lambda: None)  # type: ignore[assignment]
+    found._recorder = SimpleNamespace(settle=lambda: None, token="")  # type: ignore[assignment]
     found._shown = []
     monkeypatch.setattr(Stage, "machine", lambda self, node: ("off", []))
     return found
@@ -56,22 +37,26 @@ def test_an_outage_is_undone_though_the_logs_do_not_come_along(stage: Stage) -> 
         raise LabError("the engine is gone")
 
     stage._recorder.settle = lost  # type: ignore[method-assign]
-    heard, fault = faults(stage), Fault()
-    with pytest.raises(LabError, match="the engine is gone"), stage.outage(fault):
+    heard = faults(stage)
+    with (
+        pytest.raises(LabError, match="the engine is gone"),
+        stage.outage(Trouble("receiver-mail")),
+    ):
         pass
-    assert fault.did == ["apply", "revert"]
+    assert Trouble.did == ["apply f1", "revert f1"]
     assert [event.data["on"] for event in heard] == [True, False]
 
 
 def test_an_outage_that_was_begun_by_half_is_undone(stage: Stage) -> None:
-    fault = Fault(refuses=True)
+    heard = faults(stage)
+    fault = Trouble("receiver-mail", refuses=True)
     with pytest.raises(LabError, match="half done"), stage.outage(fault):
         pytest.fail("it never began")
-    assert fault.did == ["apply", "revert"]
+    assert Trouble.did == ["apply f1", "revert f1"]
+    assert heard == []
 
 
 def test_what_goes_wrong_in_an_outage_comes_out_of_it(stage: Stage) -> None:
-    fault = Fault()
-    with pytest.raises(ZeroDivisionError), stage.outage(fault):
+    with pytest.raises(ZeroDivisionError), stage.outage(Trouble("receiver-mail")):
         1 / 0  # noqa: B018
-    assert fault.did == ["apply", "revert"]
+    assert Trouble.did == ["apply f1", "revert f1"]

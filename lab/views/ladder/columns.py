@@ -25,7 +25,8 @@ def columns(topology: Mapping[str, Any], taking_part: Collection[str]) -> tuple[
     nodes: Mapping[str, Any] = topology.get("nodes", {})
     used = [node.get("network") for node in nodes.values() if node["kind"] in _ENDS]
     wires = [name for name in topology.get("networks", {}) if name in used]
-    left, right = wires[: (len(wires) + 1) // 2], wires[(len(wires) + 1) // 2 :]
+    half = max(1, len(wires) // 2)  # of three, the sender's stands alone
+    left, right = wires[:half], wires[half:]
 
     def of(network: str | None, kind: str) -> list[str]:
         return [

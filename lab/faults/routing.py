@@ -1,0 +1,193 @@
+"""Routers that do not pass on what is meant for a machine, each in a way of its own.
+
+What the sender sees differs, and so does how long it takes: silence, a refusal (RST) in somebody
+else's name, or an honest "unreachable" (RFC 792). The student who is root on the router can look
+at the cause there, and may undo it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from lab.engine import containers
+from lab.errors import LabError
+from lab.faults.fault import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lab.engine.lab import Lab
+    from lab.engine.plan import Plan
+
+    Command = Callable[..., tuple[int, str]]
+
+
+def routers(plan: Plan, node: str) -> list[str]:
+    """The routers on the networks of `node`: all that leaves these networks passes one."""
+    near = {interface.network for interface in plan.nodes[node].interfaces}
+    return [
+        name
+        for name, one in plan.nodes.items()
+        if one.kind == "router" and near & {interface.network for interface in one.interfaces}
+    ]
+
+
+@dataclass(frozen=True)
+class _Routed(Fault):
+    """What the routers around a machine do with packets for it."""
+
+    kinds = ("mail-server", "pc", "dns")
+    outside = True
+
+    @property
+    def healed(self) -> str:
+        return f"the router passes on what is meant for {self.node}"
+
+    @classmethod
+    def targets(cls, plan: Plan) -> list[str]:
+        return [name for name in super().targets(plan) if routers(plan, name)]
+
+    @contextmanager
+    def _each(self, lab: Lab) -> Iterator[list[Command]]:
+        """For each router that is on, what runs a program in its network."""
+        found = [
+            process
+            for router in routers(lab.plan, self.node)
+            if (process := containers.process(lab.container(router)))
+        ]
+        with lab.fabric() as fabric:
+            yield [
+                lambda *argv, process=process: fabric.command(process, *argv) for process in found
+            ]
+
+    def _addresses(self, lab: Lab) -> list[str]:
+        return [str(one.address.ip) for one in lab.plan.nodes[self.node].interfaces]
+
+
+@dataclass(frozen=True)
+class _Route(_Routed):
+    """A route to nowhere, ahead of the one to the machine's network."""
+
+    route: ClassVar[str]
+
+    # Whose route it is stands in its protocol number (ip-route(8)), from 100 on by our own.
+    def _argv(self, verb: str, address: str, id: str) -> list[str]:
+        number = str(100 + int(id.removeprefix("f")) % 100)
+        return ["ip", "route", verb, self.route, f"{address}/32", "metric", number, "proto", number]
+
+    def apply(self, lab: Lab, id: str) -> None:
+        with self._each(lab) as routers:
+            for command in routers:
+                for address in self._addresses(lab):
+                    status, said = command(*self._argv("replace", address, id))
+                    if status:
+                        raise LabError(f"the router takes no route: {said.strip()}")
+
+    def verify(self, lab: Lab, id: str) -> bool:
+        with self._each(lab) as routers:
+            shown = [command("ip", "route", "show", "type", self.route)[1] for command in routers]
+        return bool(shown) and all(
+            address in said for said in shown for address in self._addresses(lab)
+        )
+
+    def revert(self, lab: Lab, id: str) -> None:
+        with self._each(lab) as routers:
+            for command in routers:
+                for address in self._addresses(lab):
+                    command(*self._argv("del", address, id))
+
+
+@dataclass(frozen=True)
+class RouterBlackhole(_Route):
+    """The router has a blackhole route to the machine."""
+
+    name = "router-blackhole"
+    help = "the router swallows what is meant for the machine (a blackhole route): silence"
+    route = "blackhole"
+
+    @property
+    def title(self) -> str:
+        return f"the router swallows what is meant for {self.node}"
+
+
+@dataclass(frozen=True)
+class RouterUnreachable(_Route):
+    """The router has an unreachable route to the machine."""
+
+    name = "router-unreachable"
+    help = "the router says that the machine can't be reached (ICMP): an answer, and at once"
+    route = "unreachable"
+
+    @property
+    def title(self) -> str:
+        return f"the router says that {self.node} can't be reached"
+
+
+@dataclass(frozen=True)
+class _Filtered(_Routed):
+    """A rule in the router's FORWARD chain, told from others by its comment (iptables(8))."""
+
+    verdict: ClassVar[tuple[str, ...]]
+
+    def _argv(self, verb: str, address: str, id: str) -> list[str]:
+        rule = ["-d", address, "-p", "tcp", "-m", "comment", "--comment", f"maillab {id}"]
+        return ["iptables", "-w", verb, "FORWARD", *rule, "-j", *self.verdict]
+
+    def apply(self, lab: Lab, id: str) -> None:
+        with self._each(lab) as routers:
+            for command in routers:
+                for address in self._addresses(lab):
+                    if command(*self._argv("-C", address, id))[0] == 0:
+                        continue
+                    status, said = command(*self._argv("-I", address, id))
+                    if status:
+                        raise LabError(f"the router takes no rule: {said.strip()}")
+
+    def verify(self, lab: Lab, id: str) -> bool:
+        with self._each(lab) as routers:
+            return bool(routers) and all(
+                command(*self._argv("-C", address, id))[0] == 0
+                for command in routers
+                for address in self._addresses(lab)
+            )
+
+    def revert(self, lab: Lab, id: str) -> None:
+        with self._each(lab) as routers:
+            for command in routers:
+                for address in self._addresses(lab):
+                    command(*self._argv("-D", address, id))
+
+
+@dataclass(frozen=True)
+class RouterDrops(_Filtered):
+    """The router has a firewall rule that drops."""
+
+    name = "router-drops"
+    help = "a firewall in the router drops what is meant for the machine: silence"
+    verdict = ("DROP",)
+
+    @property
+    def title(self) -> str:
+        return f"a firewall drops what is meant for {self.node}"
+
+
+@dataclass(frozen=True)
+class RouterRejects(_Filtered):
+    """The router has a firewall rule that answers with a TCP reset."""
+
+    name = "router-rejects"
+    help = "a firewall in the router refuses connections in the machine's name (RST), at once"
+    verdict = ("REJECT", "--reject-with", "tcp-reset")
+
+    @property
+    def title(self) -> str:
+        return f"a firewall refuses connections to {self.node}"
+
+
+router_blackhole = RouterBlackhole
+router_unreachable = RouterUnreachable
+router_drops = RouterDrops
+router_rejects = RouterRejects
