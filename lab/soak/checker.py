@@ -1,0 +1,273 @@
+"""What became of every letter, by the far ends: mailboxes, reports of failure, queues.
+
+In the manner of Jepsen's total-queue checker. What a server has acknowledged must be delivered,
+or returned to its sender, or still be queued: else it is lost. What nobody sent must be nowhere.
+What was delivered twice is named, and forgiven only where a server's log shows why it could not
+know of the first time (RFC 5321 §6.1, RFC 1047).
+
+Pure: it is given what was found, and judges.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+from lab.observe import maillog
+from lab.observe.maillog import Attempt, LogLine
+from lab.soak.letters import Letter
+
+_SLACK = 0.5  # seconds by which a busy machine may note a line late
+_DOUBTFUL = "may be sent more than once"  # so says smtp(8), and lmtp(8)
+_SAVED = re.compile(r"lmtp\((?P<user>[^)]+)\).*msgid=(?P<id><[^>]*>): saved mail to ")
+_ENDED = re.compile(
+    r"postfix/master\[\d+\]: (?:daemon started|terminating on signal|warning: process \S+ pid \d+ "
+    r"killed by signal)|(?:master: .*(?:starting up for|killed with signal))"
+)
+
+Answer = Literal["acknowledged", "refused", "unknown"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A letter handed in: `acknowledged` (250 to its content), `refused` (it is known not to have
+    been taken), or `unknown` (the connection was lost before the answer came).
+    """
+
+    letter: Letter
+    answer: Answer
+    said: str
+    tries: int = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report in the mailbox of `sender` that a message could not be delivered (RFC 3464)."""
+
+    sender: str
+    message_id: str
+    recipient: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message in a queue, for one recipient."""
+
+    node: str
+    queue_id: str
+    message_id: str | None
+    recipient: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in the end: mailboxes (address → Message-IDs), reports, queues, logs."""
+
+    mailboxes: Mapping[str, Sequence[str]]
+    reports: Sequence[Report]
+    waiting: Sequence[Waiting]
+    logs: Mapping[str, Sequence[LogLine]]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a message came twice: the line in which the giving server says what it did not know."""
+
+    line: LogLine
+    words: str
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of a letter for one of its recipients."""
+
+    submission: Submission
+    recipient: str
+    copies: int
+    returned: int
+    waits: tuple[Waiting, ...]
+    causes: tuple[Cause, ...] = ()
+    """Why there is more than one copy, or one and a report of failure; empty: nobody knows."""
+
+    @property
+    def lost(self) -> bool:
+        """A server said it had it, and it is nowhere."""
+        return self.submission.answer == "acknowledged" and not (
+            self.copies or self.returned or self.waits
+        )
+
+    @property
+    def unexpected(self) -> bool:
+        """Nobody took it, and yet it is there."""
+        return self.submission.answer == "refused" and self.copies > 0
+
+    @property
+    def recovered(self) -> bool:
+        """The sender could not know whether it was taken, and it was."""
+        return self.submission.answer == "unknown" and self.copies > 0
+
+    @property
+    def twice(self) -> bool:
+        """Its recipient has more than one copy, or one though its sender was told of failure."""
+        return self.copies > 1 or bool(self.copies and self.returned)
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """The fates of all letters, and what was found that nobody sent (address, Message-ID)."""
+
+    fates: Sequence[Fate]
+    strangers: Sequence[tuple[str, str]] = field(default=())
+
+    @property
+    def valid(self) -> bool:
+        """No accepted message lost, none unexpected, every duplicate explained."""
+        return not (self.lost or self.unexpected or self.unexplained)
+
+    @cached_property
+    def lost(self) -> list[Fate]:
+        return [one for one in self.fates if one.lost]
+
+    @cached_property
+    def unexpected(self) -> list[Fate | tuple[str, str]]:
+        return [*(one for one in self.fates if one.unexpected), *self.strangers]
+
+    @cached_property
+    def duplicated(self) -> list[Fate]:
+        return [one for one in self.fates if one.twice]
+
+    @cached_property
+    def unexplained(self) -> list[Fate]:
+        return [one for one in self.duplicated if not one.causes]
+
+    @cached_property
+    def recovered(self) -> list[Fate]:
+        return [one for one in self.fates if one.recovered]
+
+    def counts(self) -> dict[str, int]:
+        """How many: letters by what their sender was told, then deliveries (one a recipient)."""
+        answers = {id(one.submission): one.submission.answer for one in self.fates}
+        told = Counter(answers.values())
+        return {
+            "attempted": len(answers),
+            "acknowledged": told["acknowledged"],
+            "refused": told["refused"],
+            "unknown": told["unknown"],
+            "deliveries": len(self.fates),
+            "delivered": sum(one.copies > 0 for one in self.fates),
+            "bounced": sum(one.returned > 0 for one in self.fates),
+            "queued": sum(bool(one.waits) for one in self.fates),
+            "lost": len(self.lost),
+            "unexpected": len(self.unexpected),
+            "duplicated": len(self.duplicated),
+            "unexplained": len(self.unexplained),
+            "recovered": len(self.recovered),
+        }
+
+
+def judge(submissions: Sequence[Submission], found: Found) -> Judgment:
+    """What became of each letter for each of its recipients."""
+    copies = Counter(
+        (address, message_id)
+        for address, message_ids in found.mailboxes.items()
+        for message_id in message_ids
+    )
+    returned = Counter((one.message_id, one.recipient) for one in found.reports)
+    waiting: dict[tuple[str | None, str], list[Waiting]] = defaultdict(list)
+    for one in found.waiting:
+        waiting[one.message_id, one.recipient].append(one)
+    books = _Books(found.logs)
+    fates = []
+    for submission in submissions:
+        letter = submission.letter
+        for recipient in letter.recipients:
+            fate = Fate(
+                submission,
+                recipient,
+                copies.pop((recipient, letter.message_id), 0),
+                returned[letter.message_id, recipient],
+                tuple(waiting[letter.message_id, recipient]),
+            )
+            if fate.twice:
+                fate = replace(fate, causes=tuple(books.why_twice(letter.message_id, recipient)))
+            fates.append(fate)
+    return Judgment(fates, sorted(copies))
+
+
+class _Books:
+    """The servers' logs, looked up by message."""
+
+    def __init__(self, logs: Mapping[str, Sequence[LogLine]]) -> None:
+        self._entries: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+        self._attempts: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
+        self._saves: dict[tuple[str, str], list[LogLine]] = defaultdict(list)
+        self._starts: dict[str, list[LogLine]] = defaultdict(list)
+        for node, lines in logs.items():
+            for line in lines:
+                self._read(node, line)
+
+    def _read(self, node: str, line: LogLine) -> None:
+        if attempt := maillog.attempt(line):
+            self._attempts[node, attempt.queue_id].append(attempt)
+        elif (event := maillog.queue_event(line)) and event.what == "message-id":
+            self._entries[event.value].setdefault((node, event.queue_id), line.time)
+        elif saved := _SAVED.search(line.text):
+            self._saves[saved["user"], saved["id"]].append(line)
+        elif _ENDED.search(line.text):
+            self._starts[node].append(line)
+
+    def why_twice(self, message_id: str, recipient: str) -> list[Cause]:
+        """For each time it was passed on once too often, why; nothing unless all can be told."""
+        places = sorted(self._entries[message_id], key=self._entries[message_id].__getitem__)
+        ends = [place for place in places if self._delivers(place, recipient)]
+        came = [self._entries[message_id][place] for place in ends]
+        saved = [line.time for line in self._saves[recipient, message_id]]
+        causes: list[Cause] = []
+        # From one server to the next: there it is under several queue IDs.
+        givers = [place for place in places if place not in ends]
+        for earlier, later in itertools.pairwise(came):
+            causes += self._between(givers, recipient, earlier, later)[:1]
+        # From the last server into the mailbox.
+        again = max(0, len(saved) - max(len(ends), 1))
+        if again:
+            causes += self._between(ends, recipient, saved[0], saved[-1])[:again]
+        wanted = max(0, len(ends) - 1) + again
+        if not wanted:  # it was delivered once, and reported as failed
+            wanted = 1
+            causes = self._between(places, recipient, 0, math.inf)[:1]
+        return causes if len(causes) >= wanted else []
+
+    def _delivers(self, place: tuple[str, str], recipient: str) -> bool:
+        """Whether this is where it is (or was tried to be) put into the mailbox."""
+        return any(
+            one.recipient == recipient and one.program in maillog.LOCAL
+            for one in self._attempts[place]
+        )
+
+    def _between(
+        self, places: Iterable[tuple[str, str]], recipient: str, begin: float, end: float
+    ) -> list[Cause]:
+        """The lines of the servers that had it which say why one did not know it was taken."""
+
+        def within(line: LogLine) -> bool:
+            return begin - _SLACK <= line.time <= end + _SLACK
+
+        doubts = [
+            Cause(one.line, f"{node} did not hear the answer: {one.reason}")
+            for node, queue_id in places
+            for one in self._attempts[node, queue_id]
+            if one.recipient == recipient and one.status != "sent" and _DOUBTFUL in one.reason
+        ]
+        ends = [
+            Cause(line, f"{node} was ended before it had noted the answer")
+            for node in dict.fromkeys(node for node, _ in places)
+            for line in self._starts[node]
+        ]
+        found = [cause for cause in doubts + ends if within(cause.line)]
+        return sorted(found, key=lambda cause: cause.line.time)
