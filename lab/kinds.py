@@ -86,6 +86,7 @@ class PacketData(TypedDict):
     flags: NotRequired[str]  # TCP: SYN, SYN ACK, FIN …
     seq: NotRequired[int]
     ack: NotRequired[int]
+    damaged: NotRequired[bool]  # on its way: its receiver drops it
 
 
 class _Connected(TypedDict):

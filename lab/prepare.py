@@ -38,16 +38,18 @@ def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
 
     planned = plan(load_for(source, time_scale), name, time_scale)
     images_ready()
+    there = containers.find(name)
+    healed = []
     with up_progress() as progress:
-        there = containers.find(name)
         with suppress(LabNotUp):
-            for case in journal.heal_all(Lab.attach(name)) if there else ():
-                progress(f"healed {case.id}: {case.fault.healed}")
+            healed += journal.heal_all(Lab.attach(name)) if there else []
         lab = up(planned, progress)
         if there:
             # What could not be reached before can be now; of most nothing is left to be undone.
-            journal.heal_all(lab)
-        return lab
+            healed += journal.heal_all(lab)
+    for case in healed:
+        click.echo(f"healed {case.id}: {case.fault.healed}", err=True)
+    return lab
 
 
 @contextmanager

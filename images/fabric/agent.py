@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 
-sys.path.insert(0, "/lab")  # -I leaves it out
+sys.path.insert(0, str(pathlib.Path(__file__).parent))  # -I leaves it out
 
 import journal
 import lent

@@ -85,7 +85,8 @@ class Helper:
                 self._until("end", lambda: self.process() != pid)
             except RuntimeError:
                 os.kill(pid, signal.SIGKILL)
-        self._beside("pid").unlink(missing_ok=True)
+        for ending in ("pid", "said"):
+            self._beside(ending).unlink(missing_ok=True)
 
     def _start(self, place):
         read, write = os.pipe()

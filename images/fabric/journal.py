@@ -33,8 +33,8 @@ def note(case):
 def _new():
     """The next number, which nobody else is given: `f7`."""
     number = 1
-    with contextlib.suppress(FileNotFoundError):
-        number += int((JOURNAL / "last").read_text() or 0)
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        number += int((JOURNAL / "last").read_text())
     while True:
         try:
             os.close(os.open(JOURNAL / f"f{number}.id", os.O_CREAT | os.O_EXCL))
@@ -52,12 +52,26 @@ def cross_out(id):
 
 
 def noted():
-    """The faults that are written down, in the order in which they were."""
+    """The faults that are written down, in the order in which they were.
+
+    Of one whose record is damaged there is at least its number, and a name that no fault has.
+    """
     found = []
-    for path in JOURNAL.glob("f*.json"):
+    for path in JOURNAL.glob("f[0-9]*.json"):
         with contextlib.suppress(FileNotFoundError):
-            found.append(json.loads(path.read_text()))
+            blank = {"fault": "?", "target": "?", "parameters": {}, "state": "on", "until": None}
+            blank["applied"] = path.stat().st_mtime
+            found.append(blank | _read(path.read_bytes()) | {"id": path.stem})
     return sorted(found, key=lambda case: int(case["id"][1:]))
+
+
+def _read(line):
+    """A record, empty if it can't be read."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def tell(event):
@@ -71,7 +85,7 @@ def tell(event):
 def told(after=0):
     """What was told, from number `after` on (the first is 0)."""
     try:
-        lines = HISTORY.read_text().splitlines()
+        lines = HISTORY.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines[after:]]
+    return [event for line in lines if (event := _read(line))][after:]

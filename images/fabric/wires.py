@@ -108,6 +108,8 @@ def plug(port, network, pid, interface, mac, address, routes, anew):
         with inside(pid):
             laid = interface in present()
         there = port in present()
+        # What is led through a box, or was until now.
+        treated = any(_cable(port)) or _pair(port)[1] in present()
         lines = [f"link set {port} master {network} up"]
         if not (laid and there):
             # Who came back, node or fabric, did so in a new, empty namespace. What is left of the
@@ -119,12 +121,12 @@ def plug(port, network, pid, interface, mac, address, routes, anew):
                     unplug(interface)
             add = f"link add {port} type veth peer name {interface} address {mac} netns {pid}"
             lines.insert(0, add)
-        if any(_cable(port)):
+        if treated:
             lines.pop()
         if lines:
             run("ip", "-batch", "-", stdin="\n".join(lines))
         no_offload(port)
-        if any(_cable(port)):
+        if treated:
             _settle(port, network)
     with inside(pid):
         lines = [f"addr replace {address} dev {interface}", f"link set {interface} up"]
@@ -159,6 +161,8 @@ def push(port, owner, network):
     with _changing():
         (_pulled(port) / owner).unlink(missing_ok=True)
         _settle(port, network)
+        with contextlib.suppress(OSError):  # others have it out, or nobody ever had
+            _pulled(port).rmdir()
 
 
 def lead(port, owner, network, rules):
@@ -166,17 +170,22 @@ def lead(port, owner, network, rules):
     with _changing():
         kept = [rule for rule in _rules(port).read() if rule["id"] != owner]
         _rules(port).write(kept + [{**rule, "id": owner} for rule in rules])
+        if not rules:  # a box that was killed leaves behind that it had the cable out
+            (_pulled(port) / owner).unlink(missing_ok=True)
         _settle(port, network)
+        with contextlib.suppress(OSError):  # others have it out, or nobody ever had
+            _pulled(port).rmdir()
 
 
 def cable(port):
-    """How the cable at `port` is: who has it out, by whose rules its frames are treated, and
-    whether there is a box that treats them.
+    """How the cable at `port` is: who has it out, by whose rules its frames are treated, whether
+    there is a box that treats them, and whether it is there at all (its node being on).
     """
     with _changing():
         out, rules = _cable(port)
         box = _rules(port)
-        return {"pulled": out, "rules": rules, "box": box.runs(), "done": box.state()}
+        found = {"pulled": out, "rules": rules, "box": box.runs(), "done": box.state()}
+        return {**found, "there": port in present()}
 
 
 @contextlib.contextmanager

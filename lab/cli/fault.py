@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from lab.cli import _complete
 from lab.cli._output import emit_json, json_option, note
+from lab.engine.interrupt import put_off
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
@@ -96,8 +98,17 @@ def _reasons(lab: Lab, fault: type[Fault], targets: list[str]) -> list[str]:
     """Why it can strike none of its targets in this lab; empty if it can."""
     if not targets:
         return ["nothing in this lab that it could strike"]
-    reasons = [fault.probe(lab, target) for target in targets]
+    reasons = [_reason(lab, fault, target) for target in targets]
     return [] if None in reasons else [reason for reason in reasons if reason]
+
+
+def _reason(lab: Lab, fault: type[Fault], target: str) -> str | None:
+    from lab.errors import LabError
+
+    try:
+        return fault.probe(lab, target)
+    except LabError as error:  # the lab is not whole
+        return error.what
 
 
 class _Apply(click.Group):
@@ -148,7 +159,7 @@ def _command(fault: type[Fault]) -> click.Command:
             [f"--{_option(one.name)}", one.name],
             type=_Parsed(_kind(one)),
             metavar=_kind(one).metavar,
-            required=_default(one) is None and one.default is not None,
+            required=one.default is dataclasses.MISSING,
             help=one.metadata["help"] + (f" [default: {_default(one)}]" if _default(one) else ""),
         )
         for one in fault.parameters()
@@ -201,19 +212,20 @@ def _apply(
     journal.check(lab, wanted)
     if at:
         _wait_until(lab, _moment(lab, at), f"{wanted.title}: at")
-    began = time.time()
-    until = None if for_ is None else began + lab.clock.real(for_)
-    case = journal.apply(lab, wanted, until=until)
-    if until is None:
+    case = journal.apply(lab, wanted, lasts=None if for_ is None else lab.clock.real(for_))
+    if case.until is None:
         click.echo(f"{case.id}: {wanted.title}")
         note(f"lab fault heal {case.id} undoes it")
         return
     try:
         click.echo(f"{case.id}: {wanted.title}")
-        _wait_until(lab, until, "healed at")
+        _wait_until(lab, case.until, "healed at")
     finally:
-        journal.heal(lab, case)
-        note(f"{case.id}: {wanted.healed}")
+        with put_off():
+            if journal.heal(lab, case):
+                note(f"{case.id}: {wanted.healed}")
+            else:
+                note(f"{case.id} has been healed by somebody else")
 
 
 def _moment(lab: Lab, at: str) -> float:
@@ -254,7 +266,7 @@ def heal_(lab_name: str, which: tuple[str, ...]) -> None:
     Example:
       lab fault heal
       lab fault heal f3
-      lab fault heal cable-pulled receiver-pc
+      lab fault heal receiver-pc      whatever strikes it
     """
     from lab.engine.lab import Lab
     from lab.errors import LabError, UsageError
@@ -283,7 +295,7 @@ def heal_(lab_name: str, which: tuple[str, ...]) -> None:
 
 
 def _words(case: Case) -> set[str]:
-    return {case.id, case.fault.name, case.fault.target, case.fault.node}
+    return {case.id, case.fault.as_json()["fault"], case.fault.target, case.fault.node}
 
 
 @command.command("status")
@@ -319,7 +331,7 @@ def status_(lab_name: str, as_json: bool) -> None:
             one["id"],
             one["title"],
             clock(one["applied"]),
-            clock(one["until"]) or "healed",
+            (clock(one["until"]) or "healed") + (", overdue" if one["overdue"] else ""),
             "yes" if one["in_effect"] else f"no: {one['why_not']}",
         )
         for one in found
@@ -342,6 +354,7 @@ def _standing(lab: Lab, case: Case) -> dict[str, Any]:
         **case.as_json(),
         "title": case.fault.title,
         "node": case.fault.node,
+        "overdue": case.until is not None and time.time() > case.until,
         "in_effect": why_not is None,
         "why_not": why_not,
     }
@@ -382,8 +395,6 @@ def _kind(field: Any) -> Kind[Any]:
 
 
 def _default(field: Any) -> str | None:
-    import dataclasses
-
     if field.default is dataclasses.MISSING or field.default is None or field.default == 0:
         return None
     return _kind(field).write(field.default)

@@ -13,6 +13,7 @@ from lab.cli._output import emit_json, fix_option, note
 SCALE = 600.0  # half an hour between two tries lasts three seconds
 _SECONDS_A_STRIKE = 3.0  # real: long enough for mail to be tried meanwhile
 _LETTERS_A_SECOND = 10.0  # what two processors manage beside everything else
+_REBUILT = 50  # letters whose packets stand in the events at once; of others lab trace reads them
 _LINE_SECONDS, _TERMINAL_SECONDS = 10.0, 0.2  # between two lines about how far it is
 
 
@@ -72,6 +73,7 @@ def command(
     """
     from lab import record
     from lab.engine.plan import plan
+    from lab.observe.rebuild import rebuild
     from lab.prepare import engine_ready, load_for, own_lab
     from lab.soak.run import Spec, planned, soak, summary
     from lab.views import soak as view
@@ -96,6 +98,8 @@ def command(
             outcome = soak(
                 lab, spec, folder, lambda now: tick(view.progress(now, messages, faults))
             )
+    wanted = dict.fromkeys(one.submission.letter.message_id for one in outcome.noteworthy)
+    rebuild(folder, list(wanted)[:_REBUILT])
     if as_json:
         emit_json({"run": str(folder), **summary(outcome)})
     else:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lab.record import Record
 
 
+_WHERE = "those there are stand in its logs: grep message-id= logs/*.log"
+
+
 @click.command(short_help="One message across all machines, step by step")
 @click.argument("message", required=False)
 @click.option("--last", is_flag=True, help="The message that somebody sent last.")
@@ -45,7 +48,8 @@ def command(
     duplicates are named, and reports to its sender followed. Where to look is a frame of a capture
     (sender-lan#36) or a line of a log (sender-mail:15).
 
-    Traced is the lab that is up, or if none is, the newest run in runs/.
+    Traced is the lab that is up, or if none is, the newest run in runs/. Of a soak, which keeps
+    events of few messages, the captures are read for it; that may take a minute.
 
     \b
     Example:
@@ -65,8 +69,10 @@ def command(
         )
     with _source(lab_name, run) as (record, live):
         if message is None and not last:
+            if record.about.get("partial"):
+                raise UsageError("which message?", where=str(record.folder), hint=_WHERE)
             raise nothing_named(record)
-        found = trace(record, message)
+        found = trace(*_whole(record, message))
     if as_json:
         emit_json(found.as_json())
     elif waterfall:
@@ -85,6 +91,31 @@ def _names_frames(found: Trace) -> bool:
     from lab.views.trace.steps import steps
 
     return any(event.refs.file for step in steps(found) for event in step.events)
+
+
+def _whole(record: Record, message: str | None) -> tuple[Record, str | None]:
+    """A record that has all events of the message (None: the last), and what it is called there.
+
+    Raises UsageError if its captures and logs don't have it either.
+    """
+    if not record.about.get("partial"):
+        return record, message
+    from lab.errors import UsageError
+    from lab.observe import rebuild
+    from lab.views.visible import in_line
+
+    message = message or rebuild.last(record)
+    if message is None or rebuild.tells_all_of(record, message):
+        return record, message
+    note(f"reading the captures for {in_line(message)}")
+    made = rebuild.remade(record.folder, {message})
+    if not rebuild.tells_of(made, message):
+        raise UsageError(
+            f"there is no message '{message}' in the captures and logs",
+            where=str(record.folder),
+            hint=_WHERE,
+        )
+    return made, message
 
 
 @contextmanager

@@ -22,13 +22,15 @@ AGENT = "/lab/agent.py"
 @dataclass(frozen=True)
 class Cable:
     """Who has a cable out and whose rules its frames are treated by (`owner`s, as they gave them);
-    `box`: whether there is a box that treats them; `done`: what it says of each owner's rules.
+    `box`: whether there is a box that treats them; `done`: what it says of each owner's rules;
+    `there`: whether it hangs at a node, which then is on.
     """
 
     pulled: list[str]
     rules: list[str]
     box: bool
     done: dict[str, Any]
+    there: bool = True
 
 
 @dataclass(frozen=True)

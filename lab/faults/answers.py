@@ -30,7 +30,7 @@ _TEXTS = {
     "450": "4.2.1 Mailbox unavailable",
     "451": "4.3.0 Local error in processing",
     "452": "4.3.1 Insufficient system storage",
-    "550": "5.1.1 Mailbox unavailable",
+    "550": "5.2.1 Mailbox unavailable",
     "552": "5.2.2 Exceeded storage allocation",
     "554": "5.7.1 Transaction failed",
 }

@@ -35,7 +35,8 @@ class Treated(Fault):
     def verify(self, lab: Lab, id: str) -> bool:
         with lab.fabric() as fabric:
             cables = [fabric.cable(one) for one in lab.plan.nodes[self.node].interfaces]
-        return all(cable.box and id in cable.rules for cable in cables)
+        # Who is off has no cable now, and finds it treated when it is back.
+        return all(id in cable.rules and (cable.box or not cable.there) for cable in cables)
 
     def revert(self, lab: Lab, id: str) -> None:
         with lab.fabric() as fabric:

@@ -50,6 +50,7 @@ class CutInData(Treated):
                 "times": self.times,
                 "silently": self.how == "silent",
                 "port": 25,
+                "toward": "node",
             }
         ]
 
@@ -67,7 +68,7 @@ class CutBeforeReply(Treated):
 
     @property
     def title(self) -> str:
-        which = f"the next {self.times} times" if self.times else "always"
+        which = counted(self.times, "time") if self.times else "every time"
         return f"the 250 of {self.node} is lost, {which}"
 
     @property
@@ -82,6 +83,7 @@ class CutBeforeReply(Treated):
                 "times": self.times,
                 "silently": self.how == "silent",
                 "port": 25,
+                "toward": "node",
             }
         ]
 

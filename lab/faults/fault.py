@@ -91,6 +91,10 @@ class Fault:
         """What it can be told."""
         return tuple(one for one in dataclasses.fields(cls) if "kind" in one.metadata)
 
+    def holders(self, plan: Plan) -> list[str]:
+        """The nodes that lose it when they go off: when one is back it is put on again."""
+        return [self.node]
+
     def written(self) -> dict[str, str]:
         """Its parameters as people write them, those that are as usual left out."""
         return {

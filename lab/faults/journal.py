@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from lab.engine import lock
 from lab.engine.interrupt import put_off
 from lab.errors import LabBusy, LabError, UsageError
 from lab.faults.fault import Fault
+from lab.faults.unknown import Unknown
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
@@ -53,10 +54,14 @@ class Case:
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Case:
-        """What `as_json` wrote."""
+        """What `as_json` wrote. What can't be read of it is an `Unknown` fault."""
+        try:
+            fault = Fault.of(record)
+        except (UsageError, KeyError, TypeError, ValueError, AttributeError):
+            fault = Unknown(str(record.get("target")), record)
         return cls(
             record["id"],
-            Fault.of(record),
+            fault,
             record["state"],
             record["applied"],
             record.get("until"),
@@ -65,15 +70,15 @@ class Case:
 
     def event(self, *, on: bool) -> dict[str, Any]:
         """The data of the event that it went on, or off (FaultData, without its evidence)."""
-        fault = self.fault
+        written = self.fault.as_json()
         return {
             "id": self.id,
             "on": on,
-            "fault": f"{fault.name} {fault.target}",
-            "what": fault.name,
-            "title": fault.title,
-            "healed": fault.healed,
-            "parameters": fault.written(),
+            "fault": f"{written['fault']} {written['target']}",
+            "what": written["fault"],
+            "title": self.fault.title,
+            "healed": self.fault.healed,
+            "parameters": written["parameters"],
         }
 
     def told(self, *, on: bool) -> dict[str, Any]:
@@ -87,31 +92,51 @@ def cases(lab: Lab) -> list[Case]:
         return [Case.of(one) for one in fabric.noted()]
 
 
-def apply(lab: Lab, fault: Fault, *, until: float | None = None, by: str = "") -> Case:
+def apply(lab: Lab, fault: Fault, *, lasts: float | None = None, by: str = "") -> Case:
     """Put `fault` on; it is in effect when this returns.
 
-    `by` is put on record with it: who records themselves what they do know it by that. Raises
-    UsageError if there is no such target or if it is on already, LabError if it can't be done;
-    then nothing is left of it.
+    `lasts` is for how many real seconds it is meant to be on, `by` is put on record with it: who
+    records themselves what they do know it by that. Raises UsageError if there is no such target
+    or if it is on already, LabError if it can't be done; then, as after a Ctrl-C, nothing is left
+    of it.
     """
-    with _changing(lab, f"lab fault apply {fault.name}"), lab.fabric() as fabric:
+    with ExitStack() as held:
+        held.enter_context(_changing(lab, f"lab fault apply {fault.name}"))
+        fabric = held.enter_context(lab.fabric())
         check(lab, fault)
         for one in cases(lab):
             if (one.fault.name, one.fault.target) == (fault.name, fault.target):
                 raise UsageError(
                     f"{one.fault.title} already ({one.id})", hint=f"lab fault heal {one.id}"
                 )
-        case = Case("", fault, "applying", time.time(), until, by)
-        case = replace(case, id=fabric.note(case.as_json()))
+        case = Case("", fault, "applying", time.time(), by=by)
         try:
+            with put_off():
+                case = replace(case, id=fabric.note(case.as_json()))
             fault.apply(lab, case.id)
             if not fault.verify(lab, case.id):
                 raise LabError(f"{fault.name} has no effect on {fault.target}", hint="lab doctor")
-            return _on(lab, case)
-        except BaseException:
             with put_off():
-                _undo(lab, case, told=False)
+                case = _on(lab, case, lasts)
+                held.close()
+        except BaseException as error:
+            with put_off():
+                _take_back(lab, case, error)
             raise
+        return case
+
+
+def _take_back(lab: Lab, case: Case, error: BaseException) -> None:
+    """Undo what was done of a fault before `error` came in between."""
+    try:
+        if case.id:
+            _undo(lab, case, told=case.state == "on")
+    except LabError as stuck:
+        raise LabError(
+            f"{case.fault.name} could not be put on, and is not wholly undone",
+            detail=f"{error}\n{stuck}",
+            hint=f"lab up, then lab fault heal {case.id}",
+        ) from error
 
 
 def check(lab: Lab, fault: Fault) -> None:
@@ -127,8 +152,10 @@ def check(lab: Lab, fault: Fault) -> None:
         raise LabError(f"{fault.name} can't be done here: {why_not}", hint="lab fault list")
 
 
-def _on(lab: Lab, case: Case) -> Case:
-    case = replace(case, state="on", applied=time.time())
+def _on(lab: Lab, case: Case, lasts: float | None) -> Case:
+    now = time.time()
+    until = None if lasts is None else now + lasts
+    case = replace(case, state="on", applied=now, until=until)
     with lab.fabric() as fabric:
         fabric.note(case.as_json())
         fabric.tell(case.told(on=True))
@@ -160,16 +187,19 @@ def _undo(lab: Lab, case: Case, *, told: bool) -> None:
     with lab.fabric() as fabric:
         fabric.note(replace(case, state="healing").as_json())
         case.fault.revert(lab, case.id)
-        if told:
+        if told and case.fault.node in lab.plan.nodes:
             fabric.tell(case.told(on=False))
         fabric.cross_out(case.id)
 
 
 def reassert(lab: Lab, node: str) -> None:
-    """Put the faults of `node` on again that it lost as it was off: they are on until healed."""
+    """Put the faults on again that `node` lost as it was off: they are on until healed."""
     for case in cases(lab):
-        if case.state == "on" and case.fault.node == node and not case.fault.momentary:
-            case.fault.apply(lab, case.id)
+        fault = case.fault
+        if case.state != "on" or fault.momentary or isinstance(fault, Unknown):
+            continue
+        if node in fault.holders(lab.plan):
+            fault.apply(lab, case.id)
 
 
 @contextmanager
@@ -191,9 +221,9 @@ def _changing(lab: Lab, doing: str) -> Iterator[None]:
         try:
             taken.__enter__()
             break
-        except LabBusy:
+        except LabBusy as error:
             if time.monotonic() > deadline:
-                raise
+                raise LabBusy(error.what.replace(f"{lab.name}.faults", lab.name)) from error
             time.sleep(_LOOK_SECONDS)
     try:
         yield

@@ -55,6 +55,10 @@ class NodeFrozen(Fault):
     def healed(self) -> str:
         return f"{self.node} goes on"
 
+    @classmethod
+    def probe(cls, lab: Lab, target: str) -> str | None:
+        return None if containers.process(lab.container(target)) else f"{target} is off"
+
     def apply(self, lab: Lab, id: str) -> None:
         power.freeze(lab, self.node)
 

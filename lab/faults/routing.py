@@ -50,6 +50,16 @@ class _Routed(Fault):
     def targets(cls, plan: Plan) -> list[str]:
         return [name for name in super().targets(plan) if routers(plan, name)]
 
+    @classmethod
+    def probe(cls, lab: Lab, target: str) -> str | None:
+        near = routers(lab.plan, target)
+        if any(containers.process(lab.container(router)) for router in near):
+            return None
+        return f"{' and '.join(near)} {'is' if len(near) == 1 else 'are'} off"
+
+    def holders(self, plan: Plan) -> list[str]:
+        return routers(plan, self.node)
+
     @contextmanager
     def _each(self, lab: Lab) -> Iterator[list[Command]]:
         """For each router that is on, what runs a program in its network."""
@@ -73,9 +83,8 @@ class _Route(_Routed):
 
     route: ClassVar[str]
 
-    # Whose route it is stands in its protocol number (ip-route(8)), from 100 on by our own.
     def _argv(self, verb: str, address: str, id: str) -> list[str]:
-        number = str(100 + int(id.removeprefix("f")) % 100)
+        number = _number(id)
         return ["ip", "route", verb, self.route, f"{address}/32", "metric", number, "proto", number]
 
     def apply(self, lab: Lab, id: str) -> None:
@@ -87,17 +96,26 @@ class _Route(_Routed):
                         raise LabError(f"the router takes no route: {said.strip()}")
 
     def verify(self, lab: Lab, id: str) -> bool:
+        ours = ["type", self.route, "proto", _number(id)]
         with self._each(lab) as routers:
-            shown = [command("ip", "route", "show", "type", self.route)[1] for command in routers]
-        return bool(shown) and all(
-            address in said for said in shown for address in self._addresses(lab)
-        )
+            return bool(routers) and all(
+                command("ip", "route", "show", "exact", f"{address}/32", *ours)[1]
+                for command in routers
+                for address in self._addresses(lab)
+            )
 
     def revert(self, lab: Lab, id: str) -> None:
         with self._each(lab) as routers:
             for command in routers:
                 for address in self._addresses(lab):
-                    command(*self._argv("del", address, id))
+                    status, said = command(*self._argv("del", address, id))
+                    if status and "No such process" not in said:  # there is no such route
+                        raise LabError(f"the router keeps its route: {said.strip()}")
+
+
+def _number(id: str) -> str:
+    """Whose route it is stands in its protocol number (ip-route(8)), from 100 on by our own."""
+    return str(100 + int(id.removeprefix("f")) % 100)
 
 
 @dataclass(frozen=True)
@@ -128,37 +146,47 @@ class RouterUnreachable(_Route):
 
 @dataclass(frozen=True)
 class _Filtered(_Routed):
-    """A rule in the router's FORWARD chain, told from others by its comment (iptables(8))."""
+    """A rule in a table of its own (nft(8)), ahead of all that iptables knows.
 
-    verdict: ClassVar[tuple[str, ...]]
+    So it comes and goes in one piece, and the router's own rules are never touched.
+    """
 
-    def _argv(self, verb: str, address: str, id: str) -> list[str]:
-        rule = ["-d", address, "-p", "tcp", "-m", "comment", "--comment", f"maillab {id}"]
-        return ["iptables", "-w", verb, "FORWARD", *rule, "-j", *self.verdict]
+    verdict: ClassVar[str]
 
     def apply(self, lab: Lab, id: str) -> None:
-        with self._each(lab) as routers:
-            for command in routers:
-                for address in self._addresses(lab):
-                    if command(*self._argv("-C", address, id))[0] == 0:
-                        continue
-                    status, said = command(*self._argv("-I", address, id))
-                    if status:
-                        raise LabError(f"the router takes no rule: {said.strip()}")
+        rules = [
+            f"add rule {_table(id)} forward ip daddr {address} {self.verdict}"
+            for address in self._addresses(lab)
+        ]
+        chain = f"{_table(id)} forward {{ type filter hook forward priority filter - 1; }}"
+        self._have(lab, [*_without(id), f"add table {_table(id)}", f"add chain {chain}", *rules])
 
     def verify(self, lab: Lab, id: str) -> bool:
         with self._each(lab) as routers:
             return bool(routers) and all(
-                command(*self._argv("-C", address, id))[0] == 0
+                f"ip daddr {address} " in command("nft", "list", "table", *_table(id).split())[1]
                 for command in routers
                 for address in self._addresses(lab)
             )
 
     def revert(self, lab: Lab, id: str) -> None:
+        self._have(lab, _without(id))
+
+    def _have(self, lab: Lab, changes: list[str]) -> None:
+        """Change the rules of each router, all at once or not at all."""
         with self._each(lab) as routers:
             for command in routers:
-                for address in self._addresses(lab):
-                    command(*self._argv("-D", address, id))
+                status, said = command("nft", "; ".join(changes))
+                if status:
+                    raise LabError("the router does not take the change of its rules", detail=said)
+
+
+def _table(id: str) -> str:
+    return f"ip maillab-{id}"
+
+
+def _without(id: str) -> list[str]:
+    return [f"add table {_table(id)}", f"delete table {_table(id)}"]  # it need not be there
 
 
 @dataclass(frozen=True)
@@ -167,7 +195,7 @@ class RouterDrops(_Filtered):
 
     name = "router-drops"
     help = "a firewall in the router drops what is meant for the machine: silence"
-    verdict = ("DROP",)
+    verdict = "counter drop"
 
     @property
     def title(self) -> str:
@@ -180,11 +208,20 @@ class RouterRejects(_Filtered):
 
     name = "router-rejects"
     help = "a firewall in the router refuses connections in the machine's name (RST), at once"
-    verdict = ("REJECT", "--reject-with", "tcp-reset")
+    verdict = "meta l4proto tcp counter reject with tcp reset"
 
     @property
     def title(self) -> str:
         return f"a firewall refuses connections to {self.node}"
+
+
+def forget(lab: Lab, id: str) -> None:
+    """Take away whatever rules the routers have that bear the number `id`."""
+    with lab.fabric() as fabric:
+        for name, node in lab.plan.nodes.items():
+            process = containers.process(lab.container(name)) if node.kind == "router" else 0
+            if process:
+                fabric.command(process, "nft", "; ".join(_without(id)))
 
 
 router_blackhole = RouterBlackhole

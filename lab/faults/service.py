@@ -160,13 +160,13 @@ _WRONG = """
 """
 _RIGHT = """
     rm -f /etc/ld.so.preload /etc/faketimerc
-    was=$(postconf -h import_environment)
-    if [ "$was" != "${was% NO_FAKE_STAT=1}" ]; then
+    was=$(postconf -h import_environment) now=${was% NO_FAKE_STAT=1}
+    if [ "$was" != "$now" ] && [ "$now" = "$(postconf -dh import_environment)" ]; then
         postconf -X import_environment
-        [ "$(postconf -h import_environment)" = "${was% NO_FAKE_STAT=1}" ] ||
-            postconf -e "import_environment=${was% NO_FAKE_STAT=1}"
-        touch -d '1 minute ago' /etc/postfix/main.cf
+    elif [ "$was" != "$now" ]; then
+        postconf -e "import_environment=$now"
     fi
+    touch -d '1 minute ago' /etc/postfix/main.cf
 """
 _DRIFT = """
     file=$(mktemp) now=$(date +%s)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from lab.observe.packets import decode
+from lab.observe.packets import Checksums, Packet, Tcp, decode
 from lab.observe.pcap import CaptureCut, Frame, read_frames
 from lab.observe.protocols import PORTS, READERS, Reads, Unread
 from lab.observe.tcp import Step, Stream, Tracker, follow
@@ -106,8 +106,19 @@ class Steps:
     def __init__(self) -> None:
         self._flows = Flows()
         self._tracker = Tracker(self._flows.feed)
-        # What a packet did to the connection it belongs to, and that of a segment fed last.
-        self.feed, self.stream = self._tracker.feed, self._tracker.stream
+        self._is_damaged = Checksums().damaged
+        self._track = self._tracker.feed
+        self.damaged = False
+        """Whether the packet fed last was: nothing was done by it, and it will be sent again."""
+
+    def feed(self, packet: Packet | None) -> Sequence[Step]:
+        """What `packet` did to the connection it belongs to."""
+        self.damaged = self._is_damaged(packet)
+        return () if self.damaged else self._track(packet)
+
+    def stream(self, packet: Tcp) -> Stream | None:
+        """The connection of the segment fed last; None if it was damaged."""
+        return None if self.damaged else self._tracker.stream(packet)
 
     def finish(self) -> Iterator[Step]:
         """The end of the capture: every connection is over."""

@@ -55,6 +55,11 @@ class Attempt:
     """When the queue manager had taken the message up (epoch seconds), if that is known."""
 
     @property
+    def waited(self) -> float:
+        """How many (real) seconds after it had come the message was through with this attempt."""
+        return sum(self.delays)
+
+    @property
     def began(self) -> float:
         """When the attempt began (epoch seconds): its end less the time it took.
 

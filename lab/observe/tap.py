@@ -72,9 +72,13 @@ class Tap:
             stream = next((step.stream for step in steps if _is_tcp(step)), None)
         by = packet.sender if isinstance(packet, Arp) else packet.src if packet else ""
         where = f"{data['src']} → {data['dst']}" if data["dst"] else data["src"]
+        words = _words(packet, data)
+        if self._steps.damaged:
+            data["damaged"] = True
+            words += ", damaged"
         return Observation(
             "packet",
-            f"{where} {_words(packet, data)}",
+            f"{where} {words}",
             frame.time,
             self._nodes.get(by),
             data,

@@ -6,6 +6,7 @@ caller's: what happens there is all that it can know.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -44,7 +45,7 @@ def refused(stage: Stage, message: Message) -> Failure:
         stage,
         message,
         "refused",
-        "the SYN is answered by a RST: at once there is nothing to wait for",
+        "the SYN is answered by a RST, at once",
         lambda call: call.dialogue.stream.state == "refused",
         (0, AT_ONCE),
     )
@@ -92,13 +93,12 @@ def _failed(
 ) -> Failure:
     """The first attempt failed, within so many real seconds from its SYN, and the call looks so."""
     attempt = tries.made(stage, message, lab_seconds=stage.lab.clock.scale * within[1])[0]
-    called = [
-        call
-        for call in tries.calls(stage, message, after=attempt.began - 1)
-        if call.dialogue.opened.time <= attempt.line.time
-    ]
-    # Older mail may have been tried at the same time.
-    call = min(called, key=lambda one: abs(one.dialogue.opened.time - attempt.began))
+    call = tries.call_of(stage, message, attempt)
+
+    def seen_through() -> bool | None:  # a capture is read a little later than a log
+        return True if so(call) or time.time() > attempt.line.time + _LATE else None
+
+    stage.until("its end is in the capture", seen_through)
     real = attempt.line.time - call.dialogue.opened.time
     seen = _marks(call)
     failure = Failure(real * stage.lab.clock.scale, (*seen, logged(attempt.line)))
@@ -141,7 +141,7 @@ def paced(stage: Stage, message: Message, bits: int) -> None:
         [call.turn(content), call.turn(reply)],
     )
     limit = real_patience(stage.lab.clock.scale)["data_xfer"]
-    moments = [time for time in call.moments(stage.folder) if content.time <= time <= reply.time]
+    moments = [one for one in call.moments(stage.folder) if content.time <= one <= reply.time]
     pause = max(later - earlier for earlier, later in pairwise(moments))
     attempts = tries.made(stage, message)
     stage.check(

@@ -1,6 +1,7 @@
 """What can be expected of a message. Each expectation waits until it can be judged, then judges.
 
-Its families are in modules of their own: tries.py, calls.py, broken.py, returns.py, route.py.
+Its families are in modules of their own: tries.py, calls.py, lookups.py, broken.py,
+returns.py, telling.py, route.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lab.observe import maillog
 from lab.observe.maillog import Attempt
-from lab.scenarios import broken, calls, returns, route, tries
+from lab.scenarios import broken, calls, lookups, returns, route, telling, tries
 from lab.scenarios.calls import Failure
 from lab.scenarios.evidence import Evidence, logged
 from lab.scenarios.wire import carrying
@@ -144,6 +145,21 @@ class MessageExpectation:
         """
         return route.taken_by(self._stage, self._message, backup, instead_of)
 
+    def handed_over(self, *, to: Person) -> Message:
+        """`to`'s server has said 250, and its own has it no longer: what it is called there.
+
+        Of that more can be expected.
+        """
+        return route.handed_over(self._stage, self._message, to.server)
+
+    def looked_up(self, *, answer: str | None, since: float = 0) -> None:
+        """An attempt ends with what the DNS answers to the MX question: `NXDOMAIN`, `SERVFAIL`.
+
+        Without `answer`, nobody answers it. The attempt is the first that began after `since`
+        (epoch seconds), and with `NOERROR` the one that passes it on.
+        """
+        lookups.looked_up(self._stage, self._message, answer, since)
+
     def overtook(self, *older: Message) -> None:
         """It is passed on while `older` ones, in the same queue before it, go on waiting."""
         route.overtook(self._stage, self._message, older)
@@ -217,7 +233,7 @@ class MessageExpectation:
         return sum(one.message_id == wanted for one in messages), evidence
 
     def rejected(self, *, code: int = 550) -> None:
-        """The receiver's server refuses its recipient for good, at RCPT TO."""
+        """The receiver's server refuses its recipient at RCPT TO: for good (5..), for now (4..)."""
         returns.rejected(self._stage, self._message, code)
 
     def returned(self, *, to: Person, at_once: bool = False) -> EmailMessage:
@@ -226,3 +242,7 @@ class MessageExpectation:
         The DSN (RFC 3464), as `to`, its sender, finds it.
         """
         return returns.returned(self._stage, self._message, to, at_once=at_once)
+
+    def told_by(self, server: str, *, to: Person) -> None:
+        """The DSN that `to`, its sender, reads was written by `server`, and came from there."""
+        telling.told_by(self._stage, self._message, server, to)

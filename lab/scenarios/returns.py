@@ -16,7 +16,6 @@ from lab.observe.dialogue import Transaction
 from lab.observe.maillog import QueueEvent
 from lab.scenarios import tries
 from lab.scenarios.evidence import logged
-from lab.scenarios.wire import Connection
 from lab.services import dovecot
 from lab.services.dns import exchangers
 from lab.units import counted, format_duration
@@ -31,29 +30,31 @@ def rejected(stage: Stage, message: Message, code: int) -> None:
     [recipient] = message.recipients
     [(_, server), *_] = exchangers(stage.lab.plan.site, recipient.partition("@")[2])
 
-    def refusal() -> tuple[Connection, Transaction] | None:
-        for call in tries.calls(stage, message, after=stage.opened):
-            for mail in call.transactions:
-                if mail.recipients == [recipient] and mail.rcpts[0].reply:
-                    return call, mail
+    attempt = tries.made(stage, message)[0]
+    call = tries.call_of(stage, message, attempt)
+
+    def refusal() -> Transaction | None:
+        for mail in call.transactions:
+            if mail.recipients == [recipient] and mail.rcpts[0].reply:
+                return mail
         return None
 
-    call, mail = stage.until(f"the answer to RCPT TO:<{recipient}> is in the capture", refusal)
+    mail = stage.until(f"the answer to RCPT TO:<{recipient}> is in the capture", refusal)
     asked, reply = mail.rcpts[0], mail.rcpts[0].reply
     assert reply is not None
-    attempt = tries.made(stage, message)[0]
+    status = "bounced" if code >= 500 else "deferred"
     noted = [
         event.line
         for event in maillog.queue_events(stage.look(server), "rejected")
-        if f"to=<{recipient}>" in event.value
+        if f"to=<{recipient}>" in event.value and event.line.time > attempt.began - 1
     ]
     stage.check(
         "rejected",
         f"{server} says {code} to RCPT TO, before any content is sent",
         f"{reply.code} {reply.text}; {attempt.status}",
-        reply.code == code and not mail.content and attempt.status == "bounced" and bool(noted),
+        reply.code == code and not mail.content and attempt.status == status and bool(noted),
         [call.syn, call.turn(mail.mail), call.turn(asked), call.turn(reply), logged(attempt.line)]
-        + [logged(line) for line in noted[-1:]],
+        + [logged(line) for line in noted[:1]],
     )
 
 
@@ -87,7 +88,8 @@ def returned(stage: Stage, message: Message, to: Person, *, at_once: bool) -> Em
 def _judge_age(stage: Stage, message: Message, gone: QueueEvent, *, at_once: bool) -> None:
     """It was removed with the first attempt that fails after its time, or with its very first."""
     schedule, scale = stage.lab.plan.topology.schedule, stage.lab.clock.scale
-    attempts = tries.made(stage, message)
+    # By LMTP too: it may be the server with the mailbox that can't deliver it.
+    attempts = maillog.attempts(stage.look(message.server), message.queue_id)
     arrived = maillog.queue_events(stage.look(message.server), None, message.queue_id)[0]
     age = (gone.line.time - arrived.line.time) * scale
     early, late = tries.slack(stage)  # Postfix counts whole seconds
@@ -125,7 +127,7 @@ def _judge_dsn(stage: Stage, message: Message, dsn: QueueEvent, to: Person) -> E
     stored, found = stage.until(f"the DSN is in the mailbox of {to}", report)
     _, evidence = stage.mailbox(to.address)
     parts = [part.get_content_type() for part in found.iter_parts()]
-    action, status = _field(found, "Action"), _field(found, "Status")
+    action, status = field(found, "Action"), field(found, "Status")
     stage.check(
         "sender told",
         f"a DSN from the null sender in {to}'s mailbox: three parts, about this message",
@@ -153,7 +155,7 @@ def _judge_dsn(stage: Stage, message: Message, dsn: QueueEvent, to: Person) -> E
     return found
 
 
-def _field(report: EmailMessage, name: str) -> str | None:
+def field(report: EmailMessage, name: str) -> str | None:
     """A field of a delivery report about its recipient (RFC 3464 §2.3): `Action`, `Status`, …"""
     for part in report.walk():
         if part.get_content_type() == "message/delivery-status":

@@ -32,14 +32,20 @@ def taken_by(stage: Stage, message: Message, backup: str, instead_of: str) -> Me
     _judge_exchangers(stage, message)
     attempt = tries.sent(stage, message)
     _judge_calls(stage, message, attempt, backup, instead_of)
-    there = replace(message, server=backup, queue_id=_name_there(attempt))
+    return handed_over(stage, message, backup)
+
+
+def handed_over(stage: Stage, message: Message, server: str) -> Message:
+    """See MessageExpectation.handed_over."""
+    attempt = tries.sent(stage, message)
+    there = replace(message, server=server, queue_id=_name_there(attempt))
     taken, removed = _noted(stage, there, "queued"), _noted(stage, message, "removed")
     entries, evidence = stage.queue(message.server)
     left = [entry for entry in entries if entry.queue_id == message.queue_id]
     stage.check(
         "handed over",
-        f"it is {backup}'s to deliver now, and {message.server} no longer has it",
-        f"{message.queue_id} at {message.server} has become {there.queue_id} at {backup}; "
+        f"it is {server}'s to deliver now, and {message.server} no longer has it",
+        f"{message.queue_id} at {message.server} has become {there.queue_id} at {server}; "
         f"{len(left)} left behind",
         not left,
         [logged(taken.line), logged(removed.line), evidence],

@@ -58,6 +58,22 @@ def calls(stage: Stage, message: Message, after: float = 0) -> list[Connection]:
     )
 
 
+def call_of(stage: Stage, message: Message, attempt: Attempt) -> Connection:
+    """The call that `attempt` made, waited for: the nearest, as others may be about other mail."""
+
+    def nearest() -> Connection | None:
+        near = [
+            call
+            for call in calls(stage, message, after=attempt.began - 1)
+            if call.dialogue.opened.time <= attempt.line.time
+        ]
+        return min(
+            near, key=lambda one: abs(one.dialogue.opened.time - attempt.began), default=None
+        )
+
+    return stage.until(f"the call about {message.queue_id} is in the capture", nearest)
+
+
 def slack(stage: Stage) -> tuple[int, int]:
     """By how many real seconds Postfix may be early, and late, at this time scale.
 

@@ -84,6 +84,17 @@ def first_words(turn: Turn) -> str:
     return turn.data.split(b"\r\n", 1)[0].decode("utf-8", "backslashreplace")
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """A question to the DNS, when it was seen (epoch seconds), and what came of it."""
+
+    question: Evidence
+    time: float
+    status: str | None
+    """`NOERROR`, `NXDOMAIN`, …; None without an answer."""
+    answer: Evidence | None
+
+
 class Wire:
     """What the taps of a run have heard so far, one tap for each network."""
 
@@ -121,14 +132,31 @@ class Wire:
                 return records, packet(self._taps[network].file, turn.frame, said)
         return None
 
-    def _dns(self, network: str, name: str, kind: str, after: float) -> list[Turn]:
-        """Questions for `name` of type `kind`, and their answers."""
+    def lookups(
+        self, network: str, name: str, kind: str, *, client: str, after: float = 0
+    ) -> list[Lookup]:
+        """All questions for `name` that the address `client` asked, each with its answer."""
+        file = self._taps[network].file
+        found = []
+        for turn in self._dns(network, name, kind, after, client):
+            if turn.kind == "question":
+                status = turn.reply.status if turn.reply else None
+                asked = packet(file, turn.frame, f"{kind} {name}?")
+                said = f"{kind} {name}: {status}"
+                answer = packet(file, turn.reply.frame, said) if turn.reply else None
+                found.append(Lookup(asked, turn.time, status, answer))
+        return found
+
+    def _dns(
+        self, network: str, name: str, kind: str, after: float, client: str | None = None
+    ) -> list[Turn]:
+        """Questions for `name` of type `kind` (by the address `client`), and their answers."""
         tap = self._taps[network]
         with tap.lock:
             return [
                 turn
                 for dialogue in tap.dialogues
-                if dialogue.protocol == "dns"
+                if dialogue.protocol == "dns" and client in (None, dialogue.client.address)
                 for turn in dialogue.turns
                 if (turn.command, (turn.argument or "").lower()) == (kind, name)
                 and turn.time > after

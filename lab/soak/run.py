@@ -273,7 +273,7 @@ def checks(outcome: Outcome) -> list[tuple[str, str, bool, str]]:
             "lost",
             "what a server has acknowledged is delivered, returned, or still queued",
             not found.lost,
-            f"{numbers['lost']} of {numbers['acknowledged']} acknowledged letters lost",
+            f"{numbers['lost']} of {numbers['deliveries']} deliveries lost",
         ),
         (
             "unexpected",

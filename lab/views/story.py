@@ -237,7 +237,7 @@ class Story:
         return [Evidence("log", node=event.node, line=line, says=says)]
 
     def _attempt(self, event: Event) -> None:
-        if event.data["program"] in LOCAL:
+        if event.data["program"] in LOCAL and event.data["status"] == "sent":
             return  # into a mailbox, where it will be found
         before = self._retries.before(event)
         self._attempts.append((event, before))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from harness import new_name, removed_afterwards, textbook
+from played import Play, Run, played
+from wired import traces
 
 from lab.engine import images
 from lab.engine.client import client
@@ -41,6 +44,30 @@ def standing(engine: DockerClient) -> Iterator[Plan]:
 def lab(standing: Plan) -> Lab:
     """The session's lab, whole whatever the test before has done to it."""
     return up(standing)
+
+
+@pytest.fixture(scope="module")
+def whole(standing: Plan) -> Lab:
+    """The session's lab, whole as a module's tests begin."""
+    return up(standing)
+
+
+@pytest.fixture
+def wires(whole: Lab) -> Iterator[Lab]:
+    """The same; a test has to leave cables, routers and the journal as it has found them."""
+    before = traces(whole)
+    yield whole
+    assert traces(whole) == before
+
+
+@pytest.fixture
+def play(engine: DockerClient, tmp_path: Path) -> Play:
+    """Runs a scenario as a user does, in a folder of its own."""
+
+    def run(name: str, *options: str) -> Run:
+        return played(tmp_path, name, *options)
+
+    return run
 
 
 @pytest.fixture

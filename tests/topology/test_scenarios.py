@@ -6,100 +6,35 @@ packets, log lines, the mailbox's own data) than those the scenario's verdicts w
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from harness import is_whole, run_lab, until
-from pydantic import ConfigDict, TypeAdapter, with_config
+from played import (
+    BACKUP_MAIL,
+    OTHER_MAIL,
+    RECEIVER_MAIL,
+    RECEIVER_PC,
+    SENDER_MAIL,
+    SENDER_PC,
+    Play,
+    all_is_backed,
+    calls,
+    every_event_is_of_its_type,
+    octets,
+    replies,
+    said,
+)
 
 from lab import scenarios
 from lab.engine import containers
 from lab.engine.lab import Lab
-from lab.events import read
-from lab.kinds import DATA
-from lab.observe.packets import ACK, SYN, Tcp, decode
-from lab.observe.pcap import Frame, read_frames
-
-SENDER_PC, SENDER_MAIL = "198.51.100.10", "198.51.100.25"
-RECEIVER_PC, RECEIVER_MAIL = "203.0.113.10", "203.0.113.25"
-BACKUP_MAIL, OTHER_MAIL = "198.51.100.153", "198.18.0.25"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: what `--json` said, and the folder with its record."""
-
-    status: int
-    said: dict[str, Any]
-    stderr: str
-    folder: Path
-
-    def events(self, kind: str) -> list[dict[str, Any]]:
-        lines = (self.folder / "events.jsonl").read_text().splitlines()
-        return [event for line in lines if (event := json.loads(line))["kind"] == kind]
-
-    def frames(self, network: str) -> list[Frame]:
-        with (self.folder / "captures" / f"{network}.pcap").open("rb") as stream:
-            return list(read_frames(stream))
-
-    def segments(self, network: str) -> list[Tcp]:
-        found = (decode(frame) for frame in self.frames(network))
-        return [packet for packet in found if isinstance(packet, Tcp)]
-
-    def log(self, node: str) -> list[str]:
-        return (self.folder / "logs" / f"{node}.log").read_text().splitlines()
-
-    def last_mailbox(self, user: str) -> list[dict[str, Any]]:
-        return [one for one in self.events("mailbox") if one["data"]["user"] == user][-1]["data"][
-            "messages"
-        ]
-
-
-Play = Callable[..., Run]
-
-
-@pytest.fixture
-def play(engine: object, tmp_path: Path) -> Play:
-    """Runs a scenario as a user does, in a folder of its own."""
-
-    def run(name: str, *options: str) -> Run:
-        argv = [sys.executable, "-m", "lab", "scenario", "run", name, "--json", *options]
-        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        said = json.loads(done.stdout) if done.stdout else {}
-        folders = sorted((tmp_path / "runs").glob("*")) if (tmp_path / "runs").exists() else []
-        return Run(done.returncode, said, done.stderr, folders[-1] if folders else tmp_path)
-
-    return run
-
-
-def calls(segments: list[Tcp], client: str, server: str, port: int) -> list[Tcp]:
-    """The SYNs with which `client` opened connections, repeated ones left out."""
-    syns = {
-        (packet.sport, packet.seq): packet
-        for packet in reversed(segments)
-        if packet.flags & (SYN | ACK) == SYN
-        and (packet.src, packet.dst, packet.dport) == (client, server, port)
-    }
-    return sorted(syns.values(), key=lambda packet: packet.frame.number)
-
-
-def said(segments: list[Tcp], sender: str, port: int, words: bytes) -> int:
-    """How often `sender` said `words` at the start of a line, to or from `port`."""
-    pattern = re.compile(rb"(?m)^" + words)
-    return sum(
-        len(pattern.findall(packet.payload))
-        for packet in segments
-        if packet.src == sender and port in (packet.sport, packet.dport)
-    )
+from lab.observe.packets import ACK, RST, SYN
 
 
 def test_delivery_goes_hop_by_hop_and_is_fetched_later(play: Play) -> None:
@@ -230,74 +165,123 @@ def test_two_receivers_of_which_the_dead_one_holds_up_nobody(play: Play) -> None
     assert subjects == {"Note 1", "Note 2", "Note 3"}
 
 
-class Lookup:
-    """Looks up what a run claims, with means other than those the claims were made with."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        lines = (run.folder / "events.jsonl").read_text().splitlines()
-        self._events = {event["seq"]: event for event in map(json.loads, lines)}
-        self._frames: dict[str, list[Frame]] = {}
-
-    def claims(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """Every sentence of the story, and where it says that it can be looked up."""
-        for event in self._events.values():
-            if "evidence" in event["data"]:
-                yield event["kind"], event["data"]["evidence"]
-
-    def find(self, place: dict[str, Any]) -> None:
-        """Fails unless what is said to stand in `place` stands there."""
-        says = place["says"]
-        if place["kind"] == "packet":
-            data = self._frame(place["file"], place["frame"]).data
-            if says == "SYN":
-                assert data[47] & 0x3F == SYN, place  # an IPv4 header without options, as here
-            elif question := re.fullmatch(r"(MX|A) (\S+)\?", says):
-                labels = [bytes([len(part)]) + part.encode() for part in question[2].split(".")]
-                kind = {"A": 1, "MX": 15}[question[1]].to_bytes(2, "big")
-                assert b"".join(labels) + b"\0" + kind in data, place
-            elif answer := re.fullmatch(r"MX \S+: (.+)", says):
-                for record in answer[1].split(", "):
-                    preference, first = re.fullmatch(r"(\d+) (\w+)\..+", record).groups()
-                    label = bytes([len(first)]) + first.encode()
-                    assert int(preference).to_bytes(2, "big") + label in data, place
-            else:
-                assert says.encode() in data, place
-        elif place["kind"] == "log":
-            assert self._run.log(place["node"])[place["line"] - 1].endswith(" " + says), place
-        else:
-            event = self._events[place["event"]]
-            assert (event["kind"], event["node"]) == (place["kind"], place["node"]), place
-            assert event["summary"] == says, place
-
-    def _frame(self, file: str, number: int) -> Frame:
-        if file not in self._frames:
-            self._frames[file] = self._run.frames(Path(file).stem)
-        return self._frames[file][number - 1]
+def test_a_server_that_hangs_costs_its_caller_more_than_one_that_is_dead(play: Play) -> None:
+    run = play("hung-server")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    segments = run.segments("sender-lan")
+    failed = [line for line in run.log("sender-mail") if "status=deferred" in line]
+    causes = ("Connection refused", "Connection timed out", "timed out while receiving the initial")
+    assert len(failed) == 3
+    assert all(cause in line for cause, line in zip(causes, failed, strict=True))
+    made = calls(segments, SENDER_MAIL, RECEIVER_MAIL, 25)
+    took, answers = [], []
+    for call, line in zip(made, failed, strict=False):
+        ended = float(line.split()[0])
+        took.append(ended - call.frame.time)
+        answers.append([(p.flags & (SYN | RST), p.payload) for p in replies(segments, call, ended)])
+    refused, dead, hung = took
+    assert refused < 1
+    # At 30 lab seconds a second: one minute for a call, five for a greeting.
+    assert 1.5 <= dead <= 5
+    assert 9.5 <= hung <= 13
+    assert answers[0] == [(RST, b"")]
+    assert answers[1] == []
+    assert answers[2][0] == (SYN, b"") and not any(payload for _, payload in answers[2])
+    assert len(run.last_mailbox("bob@receiver.example")) == 3
 
 
-def all_is_backed(run: Run) -> None:
-    """Each sentence of a story has its evidence, and all of it is there and says that."""
-    lookup, backed = Lookup(run), set()
-    for kind, places in lookup.claims():
-        for place in places:
-            lookup.find(place)
-            backed.add(kind)
-    assert {"verdict", "action", "fault", "narration"} <= backed
-    for event in [*run.events("verdict"), *run.events("fault")]:
-        assert event["data"]["evidence"], event["summary"]
-    for event in run.events("action"):  # what is done to Postfix, and waiting, is seen nowhere else
-        assert event["data"]["evidence"] or not event["data"].get("by"), event["summary"]
+def test_a_message_cut_in_the_middle_is_sent_again_and_arrives_once(play: Play) -> None:
+    run = play("mid-data-cut", "--time-scale", "600")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    [failed] = [line for line in run.log("sender-mail") if "status=deferred" in line]
+    assert "lost connection" in failed and "while sending message body" in failed
+    assert len([line for line in run.log("sender-mail") if "status=sent" in line]) == 1
+    segments = run.segments("sender-lan")
+    broken, whole = calls(segments, SENDER_MAIL, RECEIVER_MAIL, 25)
+    assert [bool(p.flags & RST) for p in replies(segments, broken, whole.frame.time)][-1]
+    assert 100_000 < octets(segments, broken) < 300_000
+    assert octets(segments, whole) > 400_000, "all of it again, not the rest"
+    assert whole.frame.time - broken.frame.time >= 1  # 30 minutes are 3 s, less up to 2
+    [lost] = [line for line in run.log("receiver-mail") if "lost connection after DATA" in line]
+    [came] = re.findall(r"DATA \((\d+) bytes\)", lost)
+    assert 90_000 < int(came) <= 100_000
+    assert len([line for line in run.log("receiver-mail") if "saved mail to INBOX" in line]) == 1
+    [copy] = run.last_mailbox("bob@receiver.example")
+    assert copy["subject"] == "The picture" and copy["size"] > 400_000
 
 
-def every_event_is_of_its_type(run: Run) -> None:
-    for event in read(run.folder):
-        strict = with_config(ConfigDict(extra="forbid"))(DATA[event.kind])
-        TypeAdapter(strict).validate_json(json.dumps(event.data))
+def test_a_lost_250_makes_a_duplicate_with_one_message_id(play: Play) -> None:
+    run = play("duplicate", "--time-scale", "600")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    [failed] = [line for line in run.log("sender-mail") if "status=deferred" in line]
+    assert "message may be sent more than once" in failed
+    segments = run.segments("sender-lan")
+    assert said(segments, SENDER_MAIL, 25, rb"\.\r\n") == 2
+    assert said(segments, RECEIVER_MAIL, 25, rb"250 2\.0\.0 Ok: queued as") == 1
+    log = run.log("receiver-mail")
+    taken = [found for line in log if (found := re.search(r" (\w+): message-id=(\S+)", line))]
+    assert len({one[1] for one in taken}) == 2 and len({one[2] for one in taken}) == 1
+    saved = [float(line.split()[0]) for line in log if "saved mail to INBOX" in line]
+    assert len(saved) == 2
+    assert saved[0] < float(failed.split()[0]) + 1, "it was there before anybody tried again"
+    one, other = run.last_mailbox("bob@receiver.example")
+    assert one["message_id"] == other["message_id"] == taken[0][2]
+    assert one["uid"] != other["uid"]
+
+
+def test_a_slow_link_is_not_taken_for_a_broken_one(play: Play) -> None:
+    run = play("slow-link")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    statuses = re.findall(r"status=(\w+)", "\n".join(run.log("sender-mail")))
+    assert set(statuses) == {"sent"} and len(statuses) == 2
+    segments = run.segments("receiver-lan")
+    big, small = calls(segments, SENDER_MAIL, RECEIVER_MAIL, 25)
+    of_it = [packet for packet in segments if big.sport in (packet.sport, packet.dport)]
+    times = [packet.frame.time for packet in of_it]
+    carried = octets(segments, big)
+    assert carried > 100_000
+    assert 28_000 < 8 * carried / (times[-1] - times[0]) < 56_000
+    assert times[-1] - times[0] > 10, "longer than any block of it may take"
+    assert max(later - earlier for earlier, later in pairwise(times)) < 5
+    assert times[0] < small.frame.time < times[-1], "both at a time"
+    subjects = {one["subject"] for one in run.last_mailbox("bob@receiver.example")}
+    assert subjects == {"The picture", "Lunch?"}
+
+
+def test_an_unknown_user_is_refused_at_once_and_reported(play: Play) -> None:
+    run = play("unknown-user")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    segments = run.segments("sender-lan")
+    assert len(calls(segments, SENDER_MAIL, RECEIVER_MAIL, 25)) == 1
+    assert said(segments, RECEIVER_MAIL, 25, rb"550 5\.1\.1 <nobody@receiver\.example>") == 1
+    assert said(segments, SENDER_MAIL, 25, rb"RCPT TO:<nobody@receiver\.example>") == 1
+    assert said(segments, SENDER_MAIL, 25, rb"Subject: ") == 0, "no content was sent"
+    log = run.log("sender-mail")
+    [came] = [float(line.split()[0]) for line in log if "from=<alice@" in line]
+    [told] = [float(line.split()[0]) for line in log if "saved mail to INBOX" in line]
+    assert told - came < 5
+    assert run.events("queue")[-1]["data"]["entries"] == []
+    [report] = run.last_mailbox("alice@sender.example")
+    assert report["subject"] == "Undelivered Mail Returned to Sender"
+    _, status, original = [one["text"] for one in run.events("dsn")[0]["data"]["parts"]]
+    assert "Action: failed" in status and "Status: 5.1.1" in status
+    assert "Diagnostic-Code: smtp; 550 5.1.1" in status
+    assert "To: nobody@receiver.example" in original
 
 
 def test_every_scenario_is_played_here() -> None:
-    played = re.findall(r'play\("([\w-]+)"', Path(__file__).read_text())
+    here = Path(__file__).parent.glob("test_scenarios*.py")
+    played = [name for file in here for name in re.findall(r'play\("([\w-]+)"', file.read_text())]
     assert set(played) == set(scenarios.names())
 
 

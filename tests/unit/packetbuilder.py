@@ -48,7 +48,14 @@ def tcp(
     segment = struct.pack(
         ">HHIIBBHHH", src[1], dst[1], seq % 2**32, ack % 2**32, 0x50, flags, 64240, 0, 0
     )
+    summed = checksum(_pseudo(src[0], dst[0], 6, len(segment + payload)) + segment + payload)
+    segment = segment[:16] + struct.pack(">H", summed) + segment[18:]
     return ip(src[0], dst[0], 6, segment + payload)
+
+
+def _pseudo(src: str, dst: str, protocol: int, length: int) -> bytes:
+    """What a transport's checksum is computed over besides (RFC 9293 §3.1)."""
+    return ip_address(src).packed + ip_address(dst).packed + struct.pack(">II", length, protocol)
 
 
 def unreachable(packet: bytes, code: int = 1, by: str = ROUTER) -> bytes:

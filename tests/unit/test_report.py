@@ -6,8 +6,10 @@ import base64
 import re
 import struct
 import time
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from reportpage import RECORD, changed, inside, page_of
@@ -160,6 +162,25 @@ def test_attempts_are_drawn_and_listed(record: Record) -> None:
     assert places == pytest.approx(tried[1:], abs=2)
     table = next(one for one in page.all("table") if "Attempts, message by message" in one.text)
     assert re.findall(r"\b30m\ds\b", table.text) == ["30m5s", "30m4s", "30m4s", "30m6s"]
+
+
+def test_outages_that_follow_on_each_other_are_all_legible(tmp_path: Path) -> None:
+    def one_more(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        more = deepcopy([event for event in events if event["kind"] == "fault"])
+        for event in more:
+            event["seq"] += 10_000
+            event["lab_time"] += 60
+            event["data"] |= {"fault": "node-frozen dns", "title": "dns hangs"}
+        return events + more
+
+    page = page_of(changed(tmp_path, one_more))
+    (drawn,) = page.all("svg", class_="plot")
+    words = [one for one in page.all("text", class_="words") if inside(one, drawn)]
+    assert [one.text for one in words] == ["receiver-mail has no power", "dns hangs"]
+    lower, upper = (float(one.attributes["y"] or 0) for one in words)
+    assert lower - upper >= 14
+    bands = [one for one in page.all("rect", class_="band") if inside(one, drawn)]
+    assert all(lower < float(one.attributes["y"] or 0) for one in bands)
 
 
 def test_the_page_carries_the_captures(record: Record) -> None:

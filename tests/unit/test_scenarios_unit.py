@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import replace
 from pathlib import Path
 from string import Formatter
@@ -135,7 +136,7 @@ def test_the_answer_to_a_question_is_found_on_the_wire() -> None:
 def test_a_story_is_loaded_by_its_name(name: str) -> None:
     found = scenarios.load(name)
     assert found.name == name
-    assert found.rows
+    assert all(re.fullmatch(r"N\d+", row) for row in found.rows)
     assert found.lab_seconds > 0
     assert f"def {name.replace('-', '_')}(stage: Stage" in found.source()
 
@@ -161,10 +162,15 @@ def test_there_are_stories() -> None:
     assert {
         "backup-mx",
         "delivery",
+        "duplicate",
         "give-up",
+        "hung-server",
+        "mid-data-cut",
         "persistent-connection",
         "receiver-down",
+        "slow-link",
         "two-receivers",
+        "unknown-user",
     } <= set(NAMES)
 
 

@@ -520,3 +520,31 @@ def test_a_damaged_file_is_told_up_to_the_damage(data: st.DataObject, path: Path
     except CaptureError:
         pass  # CaptureCut among them
     sound(found + ear.finish(), count)
+
+
+def test_what_was_damaged_on_its_way_says_nothing() -> None:
+    """Its receiver drops it, and hears what was meant when it is sent again."""
+    talk = play(EVERYTHING)
+    whole = talk.packets
+    number = next(n for n, packet in enumerate(whole) if b"250 " in packet)
+    bit = whole[number].index(b"250 ") + 1
+    hurt = bytearray(whole[number])
+    hurt[bit] ^= 1
+    found = heard([*whole[:number], bytes(hurt), *whole[number:]])
+    assert [one.summary for one in found if one.kind == "turn"] == [
+        one.summary for one in heard(talk) if one.kind == "turn"
+    ]
+    (packet,) = [one for one in found if one.data.get("damaged")]
+    assert packet.kind == "packet" and packet.refs.frame == number + 1
+    assert packet.refs.stream is None and packet.summary.endswith(", damaged")
+
+
+def test_a_sequence_number_that_was_damaged_holds_nothing_up() -> None:
+    talk = play(EVERYTHING)
+    hurt = bytearray(talk.packets[4])
+    hurt[20 + 4] ^= 0x40  # packets here begin with their IP header
+    found = heard([*talk.packets[:5], bytes(hurt), *talk.packets[5:]])
+    assert [one.summary for one in found if one.kind == "transaction"] == [
+        one.summary for one in heard(talk) if one.kind == "transaction"
+    ]
+    assert [one.refs.frame for one in found if one.data.get("damaged")] == [6]

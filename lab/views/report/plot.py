@@ -15,9 +15,10 @@ from lab.views.report.attempts import SIGNS, Attempt, Message, Schedule, Sign
 from lab.views.report.text import Moment, moment
 
 WIDTH, LEFT, RIGHT = 1000, 200, 24
-_TOP, _ROW, _SINGLE, _AXIS = 34, 26, 64, 56
+_TOP, _ABOVE, _ROW, _SINGLE, _AXIS = 34, 10, 26, 64, 56
 _ROWS = 60  # more messages than that are in the table only
 _CLOSE, _ASIDE = 15, 7
+_LINE, _LETTER = 16, 7  # of an outage's words
 _NAME = 26  # characters of a message's name
 _TICKS = 7
 _STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
@@ -30,6 +31,8 @@ class Band(NamedTuple):
     x: float
     width: float
     words: str
+    y: float
+    """Of the words, which give way to each other upwards."""
 
 
 class Tick(NamedTuple):
@@ -66,6 +69,7 @@ class Plot:
     """Everything to draw."""
 
     height: float
+    top: float
     bottom: float
     row: float
     bands: list[Band]
@@ -99,17 +103,20 @@ def plot(record: Record, messages: Sequence[Message], schedule: Schedule) -> Plo
     room = (end - begin or 1) * 0.03
     scale = _Scale(begin - room, end + room)
     height = _SINGLE if len(shown) == 1 else _ROW
-    bottom = _TOP + height * len(shown) + 8
+    bands, lines = _bands(scale, outages)
+    top = _TOP + _LINE * (lines - 1)
+    bottom = top + height * len(shown) + 8
     used = {one.sign for message in shown for one in message.attempts}
     rows = [
-        _row(message, scale, schedule, _TOP + height * (number + 0.5), last)
+        _row(message, scale, schedule, top + height * (number + 0.5), last)
         for number, message in enumerate(shown)
     ]
     return Plot(
         height=bottom + _AXIS,
+        top=top - _ABOVE,
         bottom=bottom,
         row=height,
-        bands=[_band(scale, on, off, words) for on, off, words in outages],
+        bands=bands,
         ticks=list(_ticks(record, scale)),
         rows=rows,
         signs=[one for one in SIGNS if one in used],
@@ -149,9 +156,19 @@ def _outages(record: Record) -> Iterator[tuple[float, float | None, str]]:
         yield began, None, title
 
 
-def _band(scale: _Scale, on: float, off: float | None, words: str) -> Band:
-    x = scale.at(on)
-    return Band(x, max(1.0, scale.at(scale.end if off is None else off) - x), words)
+def _bands(
+    scale: _Scale, outages: Sequence[tuple[float, float | None, str]]
+) -> tuple[list[Band], int]:
+    """The outages, and how many lines their words take up."""
+    placed, ends = [], [0.0]  # where the words in each line end, the lowest line first
+    for on, off, words in sorted(outages, key=lambda one: one[0]):
+        x = scale.at(on)
+        line = next((number for number, end in enumerate(ends) if end <= x), len(ends))
+        ends[line : line + 1] = [x + _LETTER * len(words)]
+        placed.append((x, max(1.0, scale.at(scale.end if off is None else off) - x), words, line))
+    lowest = _TOP - _ABOVE - 6 + _LINE * (len(ends) - 1)
+    bands = [Band(x, width, words, lowest - _LINE * line) for x, width, words, line in placed]
+    return bands, len(ends)
 
 
 def _row(message: Message, scale: _Scale, schedule: Schedule, y: float, last: float) -> Row:

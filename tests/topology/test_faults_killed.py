@@ -1,0 +1,189 @@
+"""Whoever put a fault on may die, and so may what it strikes: all is found, and undone."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from itertools import permutations
+from threading import Thread
+
+import pytest
+from harness import is_whole, mail_works, run_lab, until
+from wired import (
+    FAR,
+    RECEIVER,
+    Pings,
+    at_work,
+    heard,
+    of_wires,
+    put_on_and_killed,
+    traces,
+)
+
+from lab.engine import exec, power
+from lab.engine.client import client
+from lab.engine.lab import Lab
+from lab.engine.lifecycle import up
+from lab.engine.plan import FABRIC
+from lab.errors import LabError
+from lab.faults import journal
+from lab.faults.fault import Fault, named
+
+ALL = [fault.told(RECEIVER, {}) for fault in of_wires()]
+NAMES = [fault.name for fault in ALL]
+
+
+@pytest.mark.parametrize("fault", ALL, ids=NAMES)
+def test_one_whose_maker_was_killed_is_on_and_is_healed_by_another(
+    wires: Lab, fault: Fault
+) -> None:
+    (case,) = put_on_and_killed(wires, fault)
+    assert journal.heal(wires, case)
+    assert not journal.heal(wires, case)
+
+
+@pytest.mark.parametrize("fault", ALL, ids=NAMES)
+def test_one_whose_maker_was_killed_at_any_moment_is_healed_by_another(
+    wires: Lab, fault: Fault
+) -> None:
+    seed = time.time_ns() % 1_000_000
+    with at_work(wires, fault):
+        time.sleep(random.Random(seed).uniform(0, 0.3))
+    healed = run_lab(wires.name, "fault", "heal")
+    assert healed.returncode == 0, (seed, healed.stderr)
+    assert is_whole(wires), seed
+
+
+# --- What it strikes is restarted meanwhile -------------------------------------------------------
+
+
+def restart(lab: Lab, node: str) -> None:
+    client().api.restart(lab.container(node), timeout=0)
+
+
+def off_and_on(lab: Lab, node: str) -> None:
+    power.off(lab, node)
+    power.on(lab, node)
+
+
+def die(lab: Lab, node: str) -> None:
+    client().api.kill(lab.container(node))
+
+
+MANY = [fault for fault in ALL if fault.name != "power-cut"] + [
+    named("cable-pulled").told("dns", {}),
+    named("delay").told("internet", {}),
+    named("loss").told("sender-mail", {}),
+    named("router-drops").told("sender-pc", {}),
+    named("router-blackhole").told("receiver-pc", {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("happens", "node"),
+    [
+        (restart, RECEIVER),
+        (off_and_on, RECEIVER),
+        (die, RECEIVER),
+        (restart, "internet"),
+        (restart, FABRIC),
+    ],
+)
+def test_of_twenty_nothing_is_left_though_a_machine_was_restarted(
+    wires: Lab, happens: Callable[[Lab, str], None], node: str
+) -> None:
+    before = traces(wires)
+    cases = put_on_and_killed(wires, *MANY)
+    assert len(cases) == len(MANY) >= 19
+    happens(wires, node)
+    assert [case.id for case in journal.heal_all(wires)] == [case.id for case in cases][::-1]
+    until("nothing is left", lambda: not set(traces(wires)) - set(before), 5)
+    assert journal.cases(wires) == []
+    if happens is not off_and_on:
+        up(wires.plan)
+    assert is_whole(wires)
+    mail_works(wires)
+
+
+def test_a_machine_that_somebody_switched_on_has_its_cable_when_its_power_is_back(
+    wires: Lab,
+) -> None:
+    (case,) = put_on_and_killed(wires, named("power-cut").told(RECEIVER, {}))
+    client().api.start(wires.container(RECEIVER))
+    assert not case.fault.verify(wires, case.id)
+    assert heard(wires) != "220"
+    journal.heal(wires, case)
+    assert heard(wires) == "220"
+
+
+# --- Several on one cable -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", permutations(range(3)), ids=str)
+def test_three_on_one_cable_are_healed_in_any_order(wires: Lab, order: tuple[int, ...]) -> None:
+    told = [("loss", {"share": "50%"}), ("delay", {"by": "60ms"}), ("cable-pulled", {})]
+    cases = [journal.apply(wires, named(name).told(RECEIVER, values)) for name, values in told]
+    on = {"loss", "delay", "cable-pulled"}
+    for number in order[:2]:
+        journal.heal(wires, cases[number])
+        on.remove(cases[number].fault.name)
+        seen = Pings(wires, FAR, RECEIVER, count=12)
+        if "cable-pulled" in on:
+            assert seen.share == 0
+            continue
+        assert (seen.share < 1) == ("loss" in on)
+        assert (min(seen.milliseconds, default=999) >= 120) == ("delay" in on)
+    journal.heal(wires, cases[order[2]])
+    assert heard(wires) == "220"
+
+
+def test_a_machine_that_dies_while_it_is_struck_is_told_and_nothing_is_left(wires: Lab) -> None:
+    for name in ("delay", "node-frozen", "power-cut", "cable-flapping"):
+        seed = time.time_ns() % 1_000_000
+        moment = random.Random(seed).uniform(0, 0.25)
+        killer = Thread(target=lambda moment=moment: (time.sleep(moment), die(wires, RECEIVER)))
+        killer.start()
+        try:
+            journal.apply(wires, named(name).told(RECEIVER, {}))
+        except LabError as error:
+            assert str(error), (name, seed)
+        killer.join()
+        journal.heal_all(wires)
+        assert journal.cases(wires) == [], (name, seed)
+        up(wires.plan)
+
+
+# --- A journal that is damaged --------------------------------------------------------------------
+
+DAMAGED = {
+    "f901": "",
+    "f902": '{"id": "f902", "fault": "delay", "tar',
+    "f903": "\\0\\377garbage",
+    "f904": "[1, 2]",
+    "f905": '{"id": "f905", "fault": "asteroid", "target": "receiver-mail", "parameters": {}, '
+    '"state": "on", "applied": 1.5, "until": null}',
+    "f906": '{"id": "f906", "fault": "delay", "target": "receiver-mail", '
+    '"parameters": {"colour": "blue"}, "state": "on", "applied": 1.5, "until": null}',
+}
+
+
+def test_what_a_damaged_journal_tells_of_is_healed_as_far_as_its_number_goes(wires: Lab) -> None:
+    fabric = wires.container(FABRIC)
+    for id, text in DAMAGED.items():
+        exec.run(fabric, ["sh", "-c", 'printf "$1" > /lab/faults/$0.json', id, text]).check(id)
+    with wires.fabric() as line:
+        (cable,) = wires.plan.nodes[RECEIVER].interfaces
+        line.lead(cable, "f902", [{"what": "delay", "seconds": 0.06}])
+        line.pull(cable, "f905")
+    good = journal.apply(wires, named("delay").told(FAR, {}))
+    shown = run_lab(wires.name, "fault", "status")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("this version of the lab can't tell") == len(DAMAGED)
+    assert "(asteroid)" in shown.stdout
+    assert run_lab(wires.name, "status").returncode == 0
+    done = run_lab(wires.name, "fault", "heal")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == len(DAMAGED) + 1
+    assert f"{good.id}: the line of {FAR}: no more delay" in done.stdout
+    assert heard(wires) == "220"
