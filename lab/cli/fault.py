@@ -235,12 +235,12 @@ def _moment(lab: Lab, at: str) -> float:
     try:
         seconds = parse_duration(at.removeprefix("+"))
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--at") from None
+        raise click.BadParameter(str(error), param_hint="'--at'") from None
     real = lab.clock.real(seconds)
     moment = time.time() + real if at.startswith("+") else lab.clock.started + real
     if moment < time.time():
         raise click.BadParameter(
-            f"in this lab {at} is over; from now on would be +{at}", param_hint="--at"
+            f"in this lab {at} is over; from now on would be +{at}", param_hint="'--at'"
         )
     return moment
 
@@ -249,9 +249,8 @@ def _wait_until(lab: Lab, moment: float, what: str) -> None:
     from lab.units import format_clock, format_duration
 
     left = moment - time.time()
-    note(
-        f"{what} {format_clock(lab.clock.lab_time(moment))} of lab time, in {format_duration(left)}"
-    )
+    clock = format_clock(lab.clock.lab_time(moment))
+    note(f"{what} {clock} of lab time, in {format_duration(left)} of real time")
     while (left := moment - time.time()) > 0:
         time.sleep(min(left, 3600))
 

@@ -110,6 +110,10 @@ class Fault:
         """Why it can't be done to `target` of this lab (a sentence's end); None if it can."""
         return None
 
+    def misfit(self, plan: Plan) -> str | None:
+        """Why it can't be done to its target as it was told (a sentence's end); None if it can."""
+        return None
+
     def apply(self, lab: Lab, id: str) -> None:
         """Do it; it is on when this returns. Raises LabError if it can't be done."""
         raise NotImplementedError

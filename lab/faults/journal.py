@@ -147,6 +147,10 @@ def check(lab: Lab, fault: Fault) -> None:
             f"{fault.name} can't strike '{fault.target}' in lab '{lab.name}'",
             hint="one of: " + ", ".join(targets) if targets else "lab fault list",
         )
+    if misfit := fault.misfit(lab.plan):
+        raise UsageError(
+            f"{fault.name} can't be done so: {misfit}", hint=f"lab fault apply {fault.name} --help"
+        )
     why_not = fault.probe(lab, fault.target)
     if why_not:
         raise LabError(f"{fault.name} can't be done here: {why_not}", hint="lab fault list")

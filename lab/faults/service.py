@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from lab.errors import UsageError
 from lab.faults import inside
 from lab.faults.inside import Inside
 from lab.faults.parameters import LAB_TIME, one_of, option
@@ -14,6 +13,7 @@ from lab.units import write_duration
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
+    from lab.engine.plan import Plan
 
 _SERVICES = {"mail-server": ("postfix", "dovecot"), "dns": ("dnsmasq",)}
 _ANY_SERVICE = one_of("postfix", "dovecot", "dnsmasq")
@@ -31,16 +31,21 @@ class _Stopped(Inside):
         _ANY_SERVICE, "which; left out: the one that takes mail, or answers questions", default=None
     )
 
-    def which(self, lab: Lab) -> str:
-        """The service it strikes. Raises UsageError if the node has none like it."""
-        node = lab.plan.topology.nodes[self.node]
-        known = list(_SERVICES[node.kind])
-        if isinstance(node, MailServer) and not node.users:
-            known.remove("dovecot")
-        found = self.service or known[0]
-        if found not in known:
-            raise UsageError(f"{self.node} has no {found}", hint="one of: " + ", ".join(known))
-        return found
+    def which(self, plan: Plan) -> str:
+        """The service it strikes."""
+        return self.service or self._known(plan)[0]
+
+    def misfit(self, plan: Plan) -> str | None:
+        known = self._known(plan)
+        if self.service in (None, *known):
+            return None
+        return f"{self.node} has no {self.service}, but " + " and ".join(known)
+
+    def _known(self, plan: Plan) -> list[str]:
+        """The services its node has, the main one first."""
+        node = plan.topology.nodes[self.node]
+        mailboxes = isinstance(node, MailServer) and node.users
+        return [one for one in _SERVICES[node.kind] if one != "dovecot" or mailboxes]
 
     @property
     def what(self) -> str:
@@ -52,13 +57,10 @@ class _Stopped(Inside):
         return f"{self.what} of {self.node} runs again"
 
     def verify(self, lab: Lab, id: str) -> bool:
-        return not inside.runs(lab, self.node, self.which(lab))
+        return not inside.runs(lab, self.node, self.which(lab.plan))
 
     def undo(self, lab: Lab, id: str) -> None:
-        try:
-            name = self.which(lab)
-        except UsageError:
-            return  # it could not be put on
+        name = self.which(lab.plan)
         inside.service(lab, self.node, "start", name)
         inside.settled(lab, self.node, name, listens=True)
 
@@ -75,7 +77,7 @@ class ServiceStopped(_Stopped):
         return f"{self.what} of {self.node} is stopped"
 
     def apply(self, lab: Lab, id: str) -> None:
-        name = self.which(lab)
+        name = self.which(lab.plan)
         inside.service(lab, self.node, "stop", name)
         inside.settled(lab, self.node, name, listens=False)
 
@@ -92,7 +94,7 @@ class ServiceKilled(_Stopped):
         return f"{self.what} of {self.node} has crashed"
 
     def apply(self, lab: Lab, id: str) -> None:
-        name = self.which(lab)
+        name = self.which(lab.plan)
         inside.service(lab, self.node, "kill", name)
         inside.settled(lab, self.node, name, listens=False)
 

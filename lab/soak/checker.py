@@ -94,12 +94,14 @@ class Fate:
     waits: tuple[Waiting, ...]
     causes: tuple[Cause, ...] = ()
     """Why there is more than one copy, or one and a report of failure; empty: nobody knows."""
+    vain: Cause | None = None
+    """It was given up, and the report of that could not be delivered to its sender either."""
 
     @property
     def lost(self) -> bool:
         """A server said it had it, and it is nowhere."""
         return self.submission.answer == "acknowledged" and not (
-            self.copies or self.returned or self.waits
+            self.copies or self.returned or self.waits or self.vain
         )
 
     @property
@@ -162,6 +164,7 @@ class Judgment:
             "deliveries": len(self.fates),
             "delivered": sum(one.copies > 0 for one in self.fates),
             "bounced": sum(one.returned > 0 for one in self.fates),
+            "in vain": sum(one.vain is not None for one in self.fates),
             "queued": sum(bool(one.waits) for one in self.fates),
             "lost": len(self.lost),
             "unexpected": len(self.unexpected),
@@ -194,7 +197,9 @@ def judge(submissions: Sequence[Submission], found: Found) -> Judgment:
                 returned[letter.message_id, recipient],
                 tuple(waiting[letter.message_id, recipient]),
             )
-            if fate.twice:
+            if fate.lost:
+                fate = replace(fate, vain=books.why_untold(letter, recipient))
+            elif fate.twice:
                 fate = replace(fate, causes=tuple(books.why_twice(letter.message_id, recipient)))
             fates.append(fate)
     return Judgment(fates, sorted(copies))
@@ -206,6 +211,9 @@ class _Books:
     def __init__(self, logs: Mapping[str, Sequence[LogLine]]) -> None:
         self._entries: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
         self._attempts: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
+        self._begins: dict[tuple[str, str], float] = {}
+        self._reports: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._identities: dict[tuple[str, str], str] = {}
         self._saves: dict[tuple[str, str], list[LogLine]] = defaultdict(list)
         self._starts: dict[str, list[LogLine]] = defaultdict(list)
         for node, lines in logs.items():
@@ -215,8 +223,14 @@ class _Books:
     def _read(self, node: str, line: LogLine) -> None:
         if attempt := maillog.attempt(line):
             self._attempts[node, attempt.queue_id].append(attempt)
-        elif (event := maillog.queue_event(line)) and event.what == "message-id":
-            self._entries[event.value].setdefault((node, event.queue_id), line.time)
+        elif event := maillog.queue_event(line):
+            place = node, event.queue_id
+            self._begins.setdefault(place, line.time)
+            if event.what == "message-id":
+                self._entries[event.value].setdefault(place, line.time)
+                self._identities[place] = event.value
+            elif event.what == "dsn":
+                self._reports[place].append(event.value)
         elif saved := _SAVED.search(line.text):
             self._saves[saved["user"], saved["id"]].append(line)
         elif _ENDED.search(line.text):
@@ -226,13 +240,15 @@ class _Books:
         """For each time it was passed on once too often, why; nothing unless all can be told."""
         places = sorted(self._entries[message_id], key=self._entries[message_id].__getitem__)
         ends = [place for place in places if self._delivers(place, recipient)]
-        came = [self._entries[message_id][place] for place in ends]
+        came = [(self._begins[place], self._entries[message_id][place]) for place in ends]
         saved = [line.time for line in self._saves[recipient, message_id]]
         causes: list[Cause] = []
-        # From one server to the next: there it is under several queue IDs.
+        # From one server to the next: there it is under several queue IDs. What was said may reach
+        # the next long after the giver has given up hope: doubts count from its first word on.
         givers = [place for place in places if place not in ends]
-        for earlier, later in itertools.pairwise(came):
-            causes += self._between(givers, recipient, earlier, later)[:1]
+        for (begun, _), (_, later) in itertools.pairwise(came):
+            found = self._between(givers, recipient, begun, later)
+            causes += [one for one in found if one not in causes][:1]
         # From the last server into the mailbox.
         again = max(0, len(saved) - max(len(ends), 1))
         if again:
@@ -242,6 +258,24 @@ class _Books:
             wanted = 1
             causes = self._between(places, recipient, 0, math.inf)[:1]
         return causes if len(causes) >= wanted else []
+
+    def why_untold(self, letter: Letter, recipient: str) -> Cause | None:
+        """Where the report that it could not be delivered was itself refused, if it was: a server
+        must not report that again (RFC 5321 §6.1), so that its sender never hears.
+        """
+        for place in self._entries[letter.message_id]:
+            gave_up = any(
+                one.recipient == recipient and one.status in maillog.GIVEN_UP
+                for one in self._attempts[place]
+            )
+            for queue_id in self._reports[place] if gave_up else ():
+                report = self._identities.get((place[0], queue_id), "")
+                for there in self._entries.get(report, ()):
+                    for one in self._attempts[there]:
+                        if one.recipient == letter.sender and one.status in maillog.GIVEN_UP:
+                            words = f"{there[0]} could not deliver the report: {one.reason}"
+                            return Cause(one.line, words)
+        return None
 
     def _delivers(self, place: tuple[str, str], recipient: str) -> bool:
         """Whether this is where it is (or was tried to be) put into the mailbox."""
@@ -269,5 +303,10 @@ class _Books:
             for node in dict.fromkeys(node for node, _ in places)
             for line in self._starts[node]
         ]
-        found = [cause for cause in doubts + ends if within(cause.line)]
-        return sorted(found, key=lambda cause: cause.line.time)
+        # What a server says of the message itself says more than that it was ended.
+        return [
+            cause
+            for found in (doubts, ends)
+            for cause in sorted(found, key=lambda cause: cause.line.time)
+            if within(cause.line)
+        ]

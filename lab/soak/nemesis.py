@@ -85,8 +85,12 @@ def schedule(
     count: int,
     seconds: float,
     intensity: float,
+    fits: Callable[[Fault], bool] = lambda fault: True,
 ) -> list[Strike]:
-    """`count` strikes within `seconds`, on average `intensity` of them at a time."""
+    """`count` strikes within `seconds`, on average `intensity` of them at a time.
+
+    Only what `fits` can be done.
+    """
     chance = random.Random(f"nemesis {seed}")  # noqa: S311  reproducible, not secret
     usual = intensity * seconds / max(count, 1)
     strikes: list[Strike] = []
@@ -96,7 +100,7 @@ def schedule(
             kind = chance.choice(list(able))
             fault = kind.told(chance.choice(able[kind]), _told(kind, chance))
             strike = Strike(begins, ends, fault)
-            if all(_go_together(strike, other) for other in strikes):
+            if fits(fault) and all(_go_together(strike, other) for other in strikes):
                 strikes.append(strike)
                 break
     return strikes

@@ -22,7 +22,7 @@ from lab.observe.recorder import about, fault
 from lab.record import CAPTURES, write_log
 from lab.services.pc import seat_of
 from lab.soak import found, nemesis, senders
-from lab.soak.checker import Fate, Found, Judgment, Submission, judge
+from lab.soak.checker import Cause, Fate, Found, Judgment, Submission, judge
 from lab.soak.letters import Letter, letters
 from lab.topology.check_mail import mailboxes_of
 from lab.units import counted
@@ -77,7 +77,8 @@ class Outcome:
     def noteworthy(self) -> list[Fate]:
         """The fates that somebody will want to follow, once each."""
         found = self.judgment
-        fates = [*found.lost, *(one for one in found.fates if one.unexpected), *found.duplicated]
+        odd = [one for one in found.fates if one.unexpected or one.vain]
+        fates = [*found.lost, *odd, *found.duplicated]
         return list({id(one): one for one in [*fates, *found.recovered]}.values())
 
 
@@ -92,7 +93,12 @@ def planned(lab: Lab, spec: Spec) -> tuple[list[Letter], list[nemesis.Strike]]:
     written = letters(people_of(lab), seed=spec.seed, count=spec.messages, seconds=spec.seconds)
     able = nemesis.able(lab, spec.only)
     strikes = nemesis.schedule(
-        able, seed=spec.seed, count=spec.faults, seconds=spec.seconds, intensity=spec.intensity
+        able,
+        seed=spec.seed,
+        count=spec.faults,
+        seconds=spec.seconds,
+        intensity=spec.intensity,
+        fits=lambda fault: fault.misfit(lab.plan) is None,
     )
     return written, strikes
 
@@ -255,9 +261,13 @@ def _verdicts(log: EventLog, outcome: Outcome, seen: Found) -> None:
         log.add(
             "action",
             told(fate),
-            data={"evidence": [_place(cause.line) for cause in fate.causes]},
+            data={"evidence": [_place(cause.line) for cause in _causes(fate)]},
             refs=Refs(message_id=fate.submission.letter.message_id),
         )
+
+
+def _causes(fate: Fate) -> list[Cause]:
+    return [*fate.causes, *filter(None, [fate.vain])]
 
 
 def _place(line: Any) -> dict[str, Any]:
@@ -296,6 +306,8 @@ def told(fate: Fate) -> str:
     words = f"{letter.message_id} from {letter.sender} to {fate.recipient}"
     if fate.lost:
         return f"{words}: LOST ({fate.submission.said})"
+    if fate.vain:
+        return f"{words}: returned, but its sender was not told: {fate.vain.words}"
     if fate.unexpected:
         return f"{words}: delivered though refused ({fate.submission.said})"
     if fate.twice:
@@ -362,5 +374,6 @@ def _fate(fate: Fate) -> dict[str, Any]:
         "lost": fate.lost,
         "unexpected": fate.unexpected,
         "recovered": fate.recovered,
-        "causes": [{"words": cause.words, **_place(cause.line)} for cause in fate.causes],
+        "in_vain": fate.vain is not None,
+        "causes": [{"words": cause.words, **_place(cause.line)} for cause in _causes(fate)],
     }

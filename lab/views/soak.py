@@ -70,12 +70,12 @@ def text(outcome: Outcome, folder: Path) -> str:
 def _counted(numbers: Mapping[str, int]) -> str:
     """Letters by what their senders were told, deliveries by what became of them, the verdict."""
     columns = (
-        ("attempted", "acknowledged", "refused", "unknown"),
-        ("deliveries", "delivered", "bounced", "queued"),
-        ("lost", "unexpected", "duplicated", "recovered"),
+        ("attempted", "acknowledged", "refused", "unknown", ""),
+        ("deliveries", "delivered", "bounced", "queued", "in vain"),
+        ("lost", "unexpected", "duplicated", "recovered", ""),
     )
     rows = [
-        [cell for name in names for cell in (name, numbers[name])]
+        [cell for name in names for cell in (name, numbers.get(name, ""))]
         for names in zip(*columns, strict=True)
     ]
     return table(("letters", "", "for each recipient", "", "verdict", ""), rows)

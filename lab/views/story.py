@@ -21,7 +21,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from lab.observe.maillog import LOCAL
+from lab.observe.maillog import GIVEN_UP, LOCAL
 from lab.observe.retries import Retries
 from lab.scenarios.evidence import Evidence, summary
 from lab.units import LabClock, format_clock, format_duration, wall_clock
@@ -237,7 +237,7 @@ class Story:
         return [Evidence("log", node=event.node, line=line, says=says)]
 
     def _attempt(self, event: Event) -> None:
-        if event.data["program"] in LOCAL and event.data["status"] == "sent":
+        if event.data["program"] in LOCAL and event.data["status"] not in GIVEN_UP:
             return  # into a mailbox, where it will be found
         before = self._retries.before(event)
         self._attempts.append((event, before))

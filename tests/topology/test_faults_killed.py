@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import permutations
-from threading import Thread
+from threading import Timer
 
 import pytest
-from harness import is_whole, mail_works, run_lab, until
+from docker.errors import APIError
+from harness import is_whole, mail_works, run_lab
 from wired import (
     FAR,
     RECEIVER,
@@ -35,18 +37,11 @@ NAMES = [fault.name for fault in ALL]
 
 
 @pytest.mark.parametrize("fault", ALL, ids=NAMES)
-def test_one_whose_maker_was_killed_is_on_and_is_healed_by_another(
-    wires: Lab, fault: Fault
-) -> None:
+def test_one_whose_maker_was_killed_is_healed_by_another(wires: Lab, fault: Fault) -> None:
     (case,) = put_on_and_killed(wires, fault)
     assert journal.heal(wires, case)
     assert not journal.heal(wires, case)
-
-
-@pytest.mark.parametrize("fault", ALL, ids=NAMES)
-def test_one_whose_maker_was_killed_at_any_moment_is_healed_by_another(
-    wires: Lab, fault: Fault
-) -> None:
+    # And now at any moment.
     seed = time.time_ns() % 1_000_000
     with at_work(wires, fault):
         time.sleep(random.Random(seed).uniform(0, 0.3))
@@ -68,7 +63,8 @@ def off_and_on(lab: Lab, node: str) -> None:
 
 
 def die(lab: Lab, node: str) -> None:
-    client().api.kill(lab.container(node))
+    with suppress(APIError):  # it was off already
+        client().api.kill(lab.container(node))
 
 
 MANY = [fault for fault in ALL if fault.name != "power-cut"] + [
@@ -77,30 +73,25 @@ MANY = [fault for fault in ALL if fault.name != "power-cut"] + [
     named("loss").told("sender-mail", {}),
     named("router-drops").told("sender-pc", {}),
     named("router-blackhole").told("receiver-pc", {}),
+    named("one-way").told("sender-pc", {"side": "mute"}),
 ]
 
 
 @pytest.mark.parametrize(
-    ("happens", "node"),
-    [
-        (restart, RECEIVER),
-        (off_and_on, RECEIVER),
-        (die, RECEIVER),
-        (restart, "internet"),
-        (restart, FABRIC),
-    ],
+    ("happens", "nodes"),
+    [(restart, (RECEIVER, "internet")), (off_and_on, (RECEIVER,)), (restart, (FABRIC,))],
 )
-def test_of_twenty_nothing_is_left_though_a_machine_was_restarted(
-    wires: Lab, happens: Callable[[Lab, str], None], node: str
+def test_of_twenty_nothing_is_left_though_machines_were_restarted(
+    wires: Lab, happens: Callable[[Lab, str], None], nodes: tuple[str, ...]
 ) -> None:
     before = traces(wires)
     cases = put_on_and_killed(wires, *MANY)
-    assert len(cases) == len(MANY) >= 19
-    happens(wires, node)
+    assert len(cases) == len(MANY) >= 20
+    for node in nodes:
+        happens(wires, node)
     assert [case.id for case in journal.heal_all(wires)] == [case.id for case in cases][::-1]
-    until("nothing is left", lambda: not set(traces(wires)) - set(before), 5)
-    assert journal.cases(wires) == []
-    if happens is not off_and_on:
+    assert not set(traces(wires)) - set(before)
+    if happens is restart:
         up(wires.plan)
     assert is_whole(wires)
     mail_works(wires)
@@ -120,15 +111,15 @@ def test_a_machine_that_somebody_switched_on_has_its_cable_when_its_power_is_bac
 # --- Several on one cable -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", permutations(range(3)), ids=str)
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_three_on_one_cable_are_healed_in_any_order(wires: Lab, order: tuple[int, ...]) -> None:
-    told = [("loss", {"share": "50%"}), ("delay", {"by": "60ms"}), ("cable-pulled", {})]
+    told = [("loss", {"share": "30%"}), ("delay", {"by": "60ms"}), ("cable-pulled", {})]
     cases = [journal.apply(wires, named(name).told(RECEIVER, values)) for name, values in told]
     on = {"loss", "delay", "cable-pulled"}
     for number in order[:2]:
         journal.heal(wires, cases[number])
         on.remove(cases[number].fault.name)
-        seen = Pings(wires, FAR, RECEIVER, count=12)
+        seen = Pings(wires, FAR, RECEIVER, count=20)
         if "cable-pulled" in on:
             assert seen.share == 0
             continue
@@ -142,7 +133,7 @@ def test_a_machine_that_dies_while_it_is_struck_is_told_and_nothing_is_left(wire
     for name in ("delay", "node-frozen", "power-cut", "cable-flapping"):
         seed = time.time_ns() % 1_000_000
         moment = random.Random(seed).uniform(0, 0.25)
-        killer = Thread(target=lambda moment=moment: (time.sleep(moment), die(wires, RECEIVER)))
+        killer = Timer(moment, die, (wires, RECEIVER))
         killer.start()
         try:
             journal.apply(wires, named(name).told(RECEIVER, {}))

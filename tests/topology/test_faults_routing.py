@@ -49,7 +49,7 @@ def test_a_power_cut_is_silence_and_takes_no_mail_along(wires: Lab) -> None:
         assert heard(wires) == "220", "its services answer when it is healed"
         # Its memory is gone: it knows nothing of this connection (RFC 9293 §3.10.7.1).
         until("it is told", lambda: held.say("NOOP\r\n") not in ("silence", "250") or None, 15)
-        assert held.heard in ("reset", "[Errno 32] Broken pipe")
+        assert held.heard in ("reset", "EPIPE")
     delivered(wires, BOB, sent)
     delivered(wires, BOB, stored)
 
@@ -201,9 +201,7 @@ def test_of_two_routers_the_one_at_the_machines_network_is_struck(line: Lab, nam
     assert heard(line, "mail-a", "mail-b") == "220"
 
 
-def test_both_routers_of_a_network_are_struck_and_one_that_is_off_when_it_is_back(
-    line: Lab,
-) -> None:
+def test_without_the_one_at_the_machines_network_there_is_no_such_fault(line: Lab) -> None:
     from lab.faults.routing import routers
 
     assert routers(line.plan, "mail-b") == ["east"]

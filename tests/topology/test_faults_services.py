@@ -135,7 +135,10 @@ def listening(lab: Lab, node: str) -> set[str]:
 def test_a_backup_has_no_dovecot_that_could_be_stopped(lab: Lab) -> None:
     with pytest.raises(UsageError) as caught:
         journal.apply(lab, service_stopped("dns", service="dovecot"))
-    assert str(caught.value) == "dns has no dovecot\n  → one of: dnsmasq"
+    assert str(caught.value) == (
+        "service-stopped can't be done so: dns has no dovecot, but dnsmasq\n"
+        "  → lab fault apply service-stopped --help"
+    )
     assert not journal.cases(lab)
 
 

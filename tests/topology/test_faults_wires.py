@@ -223,7 +223,10 @@ def dialogue(lab: Lab, *, content: str) -> list[str]:
     """A mail handed to the receiver's server by hand: what is heard, to the end."""
     said = ["EHLO x\r\n", f"MAIL FROM:<{ALICE}>\r\n", f"RCPT TO:<{BOB}>\r\n", "DATA\r\n"]
     with calling(lab, SENDER, RECEIVER) as call:
-        return [call.heard, *(call.say(one) for one in (*said, f"Subject: x\n\n{content}\r\n.\r\n"))]
+        return [
+            call.heard,
+            *(call.say(one) for one in (*said, f"Subject: x\n\n{content}\r\n.\r\n")),
+        ]
 
 
 OPENED = ["220", "250", "250", "250", "354"]

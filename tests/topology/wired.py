@@ -36,14 +36,15 @@ import errno, json, socket, sys, time
 host, seconds = sys.argv[1], float(sys.argv[2])
 line = socket.socket()
 line.settimeout(seconds)
-names = {errno.ECONNREFUSED: "refused", errno.EHOSTUNREACH: "unreachable", errno.ECONNRESET: "reset"}
+names = {"ECONNREFUSED": "refused", "EHOSTUNREACH": "unreachable", "ECONNRESET": "reset"}
 def attempt(what):
     try:
         return what()
     except TimeoutError:
         return "silence"
     except OSError as error:
-        return names.get(error.errno, str(error))
+        name = errno.errorcode[error.errno]
+        return names.get(name, name)
 def tell(what, began):
     print(json.dumps([what, time.monotonic() - began]), flush=True)
 def hear():
@@ -149,7 +150,8 @@ _LOOK = """
 import contextlib, pathlib, subprocess, sys
 fabric, *routers = sys.argv[1:]
 lab = pathlib.Path("/lab")
-for found in sorted(path for name in ("cables", "lent", "faults") for path in lab.glob(f"{name}/*")):
+folders = [lab / name for name in ("cables", "lent", "faults")]
+for found in sorted(path for folder in folders for path in folder.glob("*")):
     if found.name not in ("lock", "history", "last"):
         print(found)
 for link in sorted(pathlib.Path("/sys/class/net").iterdir()):

@@ -127,6 +127,10 @@ def test_the_answer_to_a_question_is_found_on_the_wire() -> None:
     assert evidence.says == "MX receiver.example: 10 mail.receiver.example"
     assert (evidence.frame or 0) > (asked.frame or 0)
     assert wire.answer("sender-lan", "nowhere.example", "MX") is None
+    [lookup] = wire.lookups("sender-lan", "receiver.example", "MX", client="198.51.100.25")
+    assert (lookup.question, lookup.status) == (asked, "NOERROR")
+    assert lookup.answer and lookup.answer.frame == evidence.frame
+    assert wire.lookups("sender-lan", "receiver.example", "MX", client="198.51.100.10") == []
 
 
 # --- Stories ---------------------------------------------------------------------------------
@@ -162,9 +166,12 @@ def test_there_are_stories() -> None:
     assert {
         "backup-mx",
         "delivery",
+        "dns-outage",
         "duplicate",
         "give-up",
+        "greylisting",
         "hung-server",
+        "mailbox-full",
         "mid-data-cut",
         "persistent-connection",
         "receiver-down",

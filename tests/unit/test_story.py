@@ -191,6 +191,8 @@ def test_what_is_put_into_a_mailbox_is_told_by_the_mailbox(
         run.attempt(2, "deferred", f"said by {program}", line, program=program)
     assert "said by error" in page.getvalue()
     assert page.getvalue().count("said by") == 1
+    run.attempt(3, "bounced", "said of a full one", 5, program="lmtp")
+    assert "said of a full one" in page.getvalue(), "it will never be found there"
 
 
 def test_what_somebody_does_many_times_is_told_by_the_first_few(
