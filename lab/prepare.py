@@ -32,7 +32,7 @@ def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
     """`lab up`: load the topology, build what images are missing, heal what is wrong, reconcile."""
     from lab.engine import containers
     from lab.engine.lifecycle import up
-    from lab.engine.plan import plan
+    from lab.engine.plan import FABRIC, plan
     from lab.faults import journal
     from lab.views.progress import up_progress
 
@@ -42,6 +42,8 @@ def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
     healed = []
     with up_progress() as progress:
         with suppress(LabNotUp):
+            # By the fabric: what a fault has done to a router outlives it, and is in our way.
+            containers.revive(one for one in there if one.node == FABRIC)
             healed += journal.heal_all(Lab.attach(name)) if there else []
         lab = up(planned, progress)
         if there:

@@ -284,11 +284,14 @@ def heal_(lab_name: str, which: tuple[str, ...]) -> None:
     failed: LabError | None = None
     for case in reversed(chosen):  # what came last goes first
         try:
-            journal.heal(lab, case)
+            ours = journal.heal(lab, case)
         except LabError as error:  # the others can be healed all the same
             failed = failed or error
             continue
-        click.echo(f"{case.id}: {case.fault.healed}")
+        if ours:
+            click.echo(f"{case.id}: {case.fault.healed}")
+        else:
+            note(f"{case.id} has been healed by somebody else")
     if failed:
         raise failed
 

@@ -88,15 +88,16 @@ def command(
     name = f"soak-{os.urandom(2).hex()}"
     site = plan(load_for(topology, time_scale), name, time_scale, scenario="soak")
     with own_lab(site, "lab soak") as lab:
+        made = planned(lab, spec)
         if only_plan:
-            click.echo(view.plan(planned(lab, spec)[1]))
+            click.echo(view.plan(made[1]))
             return
         folder = record.new("soak")
         note(f"seed {seed}: lab '{name}', {folder}")
         with up_progress() as say:
             tick = view.Ticker(say, _TERMINAL_SECONDS if sys.stderr.isatty() else _LINE_SECONDS)
             outcome = soak(
-                lab, spec, folder, lambda now: tick(view.progress(now, messages, faults))
+                lab, spec, made, folder, lambda now: tick(view.progress(now, messages, faults))
             )
     wanted = dict.fromkeys(one.submission.letter.message_id for one in outcome.noteworthy)
     rebuild(folder, list(wanted)[:_REBUILT])

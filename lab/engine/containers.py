@@ -140,6 +140,15 @@ def start(identity: str, node: str) -> None:
         raise _refused(error, f"could not start node {node}") from error
 
 
+def revive(containers: Iterable[Container]) -> None:
+    """Start those that have ended, thaw those that are frozen."""
+    for one in containers:
+        if one.state == "paused":
+            client().api.unpause(one.id)
+        elif one.state == "exited":
+            start(one.id, one.node)
+
+
 def _refused(error: Any, what: str) -> LabError:
     said = str(error.explanation or error)
     if "no space left" in said:

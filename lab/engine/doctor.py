@@ -1,8 +1,9 @@
 """Is everything here that a lab needs? Asked of the engine, the disk and the kernel itself.
 
 What the kernel can do is not looked up but tried, in a container like the fabric's that is
-removed again: a kernel's version says little about it (WSL2 and many virtual machines lack
-netem), and with a remote engine it is not even this machine's kernel.
+removed again: a kernel's version says little about it, and with a remote engine it is not even
+this machine's kernel. It need not do much: what spoils a line (netem elsewhere, which WSL2 and
+many virtual machines lack) is done by the lab's own box (images/fabric/box.py).
 """
 
 from __future__ import annotations
@@ -159,14 +160,11 @@ class _Feature:
 
 
 _WARN: State = "warning"
-_QUEUE = """python3 -c '
-import socket, struct
-channel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-bind = struct.pack("=BBHHHBBH", 0, 0, 0, 8, 1, 1, 0, 0)
-channel.send(struct.pack("=IHHII", 16 + len(bind), 3 << 8 | 2, 5, 0, 0) + bind)
-raise SystemExit(struct.unpack_from("=i", channel.recv(4096), 16)[0])'"""
+_BOX = """python3 -c '
+import socket
+for name in ("p0", "p1"):
+    socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)).bind((name, 0))'"""
 
-# NFQUEUE stands before netem: what netem's absence means depends on it.
 _FEATURES = (
     _Feature(
         "wires",
@@ -176,43 +174,24 @@ _FEATURES = (
         "no wires, so no lab",
     ),
     _Feature(
-        "rate",
-        "tc qdisc add dev p0 root tbf rate 1mbit burst 10kb latency 50ms",
-        "tbf: slow lines",
-        "no slow lines",
+        "box",
+        _BOX,
+        "packet sockets: captures, and lines that are slow, late, lossy, or cut at the byte",
+        "no captures, and no bad lines",
+    ),
+    _Feature(
+        "firewall",
+        "iptables -w -A FORWARD -p tcp -m comment --comment x -j REJECT --reject-with tcp-reset"
+        " && iptables -w -A FORWARD -p tcp -m comment --comment x -j DROP",
+        "iptables: firewalls in a router",
+        "no faults router-drops and router-rejects",
         state=_WARN,
     ),
     _Feature(
-        "nftables",
-        "nft 'add table netdev t; add chain netdev t c { type filter hook ingress device p0"
-        " priority 0; }; add rule netdev t c numgen random mod 100 < 30 drop'",
-        "nft on a cable: lost packets",
-        "no faults that drop packets",
-        state=_WARN,
-    ),
-    _Feature(
-        "iptables",
-        "iptables -A FORWARD -m string --algo bm --string x -j DROP"
-        " && iptables -A FORWARD -p tcp -m connbytes --connbytes 9: --connbytes-dir original"
-        " --connbytes-mode bytes -j REJECT --reject-with tcp-reset"
-        " && iptables -A FORWARD -m statistic --mode random --probability 0.5 -j DROP",
-        "iptables string, connbytes, statistic: cuts by content and by the byte",
-        "no cuts by content or by the byte",
-        state=_WARN,
-    ),
-    _Feature(
-        "nfqueue",
-        f"iptables -t raw -A PREROUTING -j NFQUEUE --queue-num 0 --queue-bypass && {_QUEUE}",
-        "NFQUEUE: delay in user space",
-        "no long lines, unless netem is there",
-        state=_WARN,
-    ),
-    _Feature(
-        "netem",
-        "tc qdisc add dev p1 root netem delay 1ms",
-        "netem: delay, jitter, loss",
-        "delay is made in user space instead (NFQUEUE): as exact, to some 200 Mbit/s",
-        advice="",
+        "routes",
+        "ip route add blackhole 198.18.0.1/32 && ip route add unreachable 198.18.0.2/32",
+        "routes to nowhere in a router",
+        "no faults router-blackhole and router-unreachable",
         state=_WARN,
     ),
 )

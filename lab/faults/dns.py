@@ -52,7 +52,7 @@ class DnsSlow(Treated):
     """Answers of the name server are late."""
 
     name = "dns-slow"
-    help = "the name server's answers are late (real time): how long do those wait who ask?"
+    help = "the name server's answers are late (real time)"
     kinds = ("dns",)
 
     by: float = option(REAL_TIME, "by how much", default="2s")

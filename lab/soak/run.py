@@ -6,7 +6,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,12 +103,18 @@ def planned(lab: Lab, spec: Spec) -> tuple[list[Letter], list[nemesis.Strike]]:
     return written, strikes
 
 
-def soak(lab: Lab, spec: Spec, folder: Path, look: Callable[[Progress], None]) -> Outcome:
-    """Do it, and keep all evidence in `folder`. `look` is called again and again meanwhile.
+def soak(
+    lab: Lab,
+    spec: Spec,
+    plan: tuple[Sequence[Letter], Sequence[nemesis.Strike]],
+    folder: Path,
+    look: Callable[[Progress], None],
+) -> Outcome:
+    """Send the letters and have the strikes of `plan` strike, keeping all evidence in `folder`.
 
-    Raises LabError if it can't be judged, because something was not recorded, say.
+    `look` is called again and again meanwhile. Raises LabError if it can't be judged, because
+    something was not recorded, say.
     """
-    written, strikes = planned(lab, spec)
     progress = Progress()
     submissions: list[Submission] = []
     began = time.time()
@@ -121,7 +127,7 @@ def soak(lab: Lab, spec: Spec, folder: Path, look: Callable[[Progress], None]) -
         progress.strikes += 1
 
     with _captured(lab, folder) as listeners:
-        strokes = _storm(lab, spec, (written, strikes), (handed_in, struck), progress, look)
+        strokes = _storm(lab, spec, plan, (handed_in, struck), progress, look)
         progress.stage = "peace: what waits is delivered"
 
         def waits(count: int) -> None:
@@ -144,7 +150,7 @@ def soak(lab: Lab, spec: Spec, folder: Path, look: Callable[[Progress], None]) -
 def _storm(
     lab: Lab,
     spec: Spec,
-    plan: tuple[list[Letter], list[nemesis.Strike]],
+    plan: tuple[Sequence[Letter], Sequence[nemesis.Strike]],
     tell: tuple[Callable[[Submission], None], Callable[[nemesis.Stroke], None]],
     progress: Progress,
     look: Callable[[Progress], None],

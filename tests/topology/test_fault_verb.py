@@ -37,6 +37,9 @@ from lab.observe.live import record_of
 from lab.observe.recorder import Recorder
 from lab.topology.loader import load
 
+# What is off does not hang.
+EVERYTHING = [fault.told(RECEIVER, {}) for fault in of_wires() if fault.name != "node-frozen"]
+
 
 def begun(lab: Lab, *arguments: str) -> subprocess.Popen[str]:
     """A `lab fault` command that goes on for now."""
@@ -193,12 +196,11 @@ def test_up_without_the_journal_leaves_no_box_either(wires: Lab) -> None:
 
 
 def test_a_fabric_that_was_killed_comes_back_without_faults(wires: Lab) -> None:
-    faults = [fault.told(RECEIVER, {}) for fault in of_wires() if fault.name != "node-frozen"]
-    put_on_and_killed(wires, *faults)
+    put_on_and_killed(wires, *EVERYTHING)
     client().api.kill(wires.container(FABRIC))
     done = run_lab(wires.name, "up", "--time-scale", f"{SCALE:g}")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("healed f") == len(faults)
+    assert done.stderr.count("healed f") == len(EVERYTHING)
     assert journal.cases(wires) == []
     assert is_whole(wires)
     mail_works(wires)
@@ -206,17 +208,13 @@ def test_a_fabric_that_was_killed_comes_back_without_faults(wires: Lab) -> None:
 
 def test_down_leaves_nothing_of_faults_that_are_on(name: str) -> None:
     lab = up(textbook(name))
-    put_on_and_killed(lab, *(fault.told(RECEIVER, {}) for fault in of_wires()))
+    put_on_and_killed(lab, *EVERYTHING, named("delay").told(FAR, {}))
     container = lab.container(FABRIC)
-    assert any("box.py" in line for line in traces_of_boxes(lab))
+    assert any("/lab/box.py" in line for line in traces(lab))
     done = run_lab(name, "down")
     assert done.returncode == 0, done.stderr
     until("the last process has gone", lambda: not processes_of({container}), 5)
     assert nothing_left(name) and not lock_files(f"{name}.faults")
-
-
-def traces_of_boxes(lab: Lab) -> list[str]:
-    return [line for line in traces(lab) if "/lab/box" in line]
 
 
 def test_machines_with_the_longest_names_are_struck_as_any(name: str, tmp_path: Path) -> None:
@@ -283,17 +281,17 @@ def test_who_watches_is_told_once_and_not_what_they_do_themselves(wires: Lab) ->
 
     def since(number: int) -> list[tuple[str, bool]]:
         faults = [event for event in told[number:] if event.kind == "fault"]
-        return [(event.data["what"], event.data["on"]) for event in faults]
+        return [(event.data["id"], event.data["on"]) for event in faults]
 
+    with wires.outage(named("duplication").told(FAR, {})) as first:
+        pass
     with Recorder(wires, log, None) as recorder:
-        with wires.outage(named("duplication").told(FAR, {})):
-            pass
-        until("the past is told", lambda: ("duplication", False) in since(0))
+        until("the past is told", lambda: (first.id, False) in since(0))
         number = len(told)
-        with struck(wires, "rate", FAR):
+        with struck(wires, "rate", FAR) as id:
             own = journal.apply(wires, named("loss").told(FAR, {}), by=recorder.token)
             journal.heal(wires, own)
-            with wires.outage(named("delay").told(FAR, {})):
+            with wires.outage(named("delay").told(FAR, {})) as other:
                 pass
-        until("all is told", lambda: ("rate", False) in since(number))
-    assert since(number) == [("rate", True), ("delay", True), ("delay", False), ("rate", False)]
+        until("all is told", lambda: (id, False) in since(number))
+    assert since(number) == [(id, True), (other.id, True), (other.id, False), (id, False)]
