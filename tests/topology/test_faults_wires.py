@@ -185,8 +185,8 @@ def test_half_a_cable(wires: Lab, side: str) -> None:
 # --- Bad lines: what mail makes of them -----------------------------------------------------------
 
 
-def send_big(lab: Lab) -> Sent:
-    return UserAgent(lab, ALICE).send(BOB, "Big", BIG)
+def send_big(lab: Lab, times: int = 1) -> Sent:
+    return UserAgent(lab, ALICE).send(BOB, "Big", BIG * times)
 
 
 @pytest.mark.parametrize("fault", [corruption(RECEIVER, share="10%"), loss(RECEIVER, share="10%")])
@@ -263,8 +263,9 @@ def test_less_than_the_cut_passes(wires: Lab) -> None:
 
 
 def test_mail_cut_in_its_middle_is_tried_again_and_arrives_once(wires: Lab) -> None:
+    # So long that the sender's kernel does not take all of it at once: Postfix knows it is not done.
     with wires.outage(cut_in_data(RECEIVER, after="20k", times=1)):
-        sent = send_big(wires)
+        sent = send_big(wires, 20)
         tried = attempt(wires, sent)
         assert tried.status == "deferred" and "while sending message body" in tried.reason
         delivered(wires, BOB, sent)
