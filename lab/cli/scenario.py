@@ -63,12 +63,13 @@ def list_(as_json: bool) -> None:
         (
             one.name,
             titles[one.name],
+            one.topology,
             format_duration(one.lab_seconds),
             format_duration(one.lab_seconds / one.time_scale) if one.time_scale else "",
         )
         for one in found
     ]
-    headers = ("scenario", "story", "lab time", "real time")
+    headers = ("scenario", "story", "topology", "lab time", "real time")
     click.echo(table(headers, rows, {"story": 34}))
 
 
@@ -171,7 +172,28 @@ def _here(lab_name: str, scenario: Scenario) -> Iterator[Lab]:
     from lab.engine.lab import Lab
 
     with lock.changing(lab_name, f"scenario {scenario.name}"):
-        yield Lab.attach(lab_name)
+        lab = Lab.attach(lab_name)
+        _check_topology(lab, scenario)
+        yield lab
+
+
+def _check_topology(lab: Lab, scenario: Scenario) -> None:
+    """Raises UsageError if the lab lacks a machine that the scenario's topology has."""
+    from lab.errors import UsageError
+    from lab.topology.loader import load
+
+    there = lab.plan.topology.nodes
+    lacking = [
+        name
+        for name, node in load(scenario.topology).nodes.items()
+        if name not in there or there[name].kind != node.kind
+    ]
+    if lacking:
+        raise UsageError(
+            f"scenario {scenario.name} needs topology {scenario.topology}, and lab '{lab.name}' "
+            f"({lab.plan.topology.name}) has no {lacking[0]}",
+            hint="leave out --here, or: lab --lab NAME up " + scenario.topology,
+        )
 
 
 def _parameters(scenario: Scenario, settings: tuple[str, ...]) -> dict[str, Any]:

@@ -26,10 +26,15 @@ from lab.soak.letters import Letter
 _SLACK = 0.5  # seconds by which a busy machine may note a line late
 _DOUBTFUL = "may be sent more than once"  # so says smtp(8), and lmtp(8)
 _SAVED = re.compile(r"lmtp\((?P<user>[^)]+)\).*msgid=(?P<id><[^>]*>): saved mail to ")
+# Only of those that pass mail on: that an smtpd or an imap was killed explains no second copy.
 _ENDED = re.compile(
-    r"postfix/master\[\d+\]: (?:daemon started|terminating on signal|warning: process \S+ pid \d+ "
-    r"killed by signal)|(?:master: .*(?:starting up for|killed with signal))"
+    r"postfix/master\[\d+\]: (?:daemon started|terminating on signal|warning: process "
+    r"\S*/(?:smtp|lmtp|qmgr) pid \d+ killed by signal)"
+    r"|master: .*(?:starting up for|service\(lmtp\): child \d+ killed with signal)"
 )
+
+_Place = tuple[str, str, int]
+"""A message at a server: the node, the queue ID, and how many had that ID there before it."""
 
 Answer = Literal["acknowledged", "refused", "unknown"]
 
@@ -106,8 +111,10 @@ class Fate:
 
     @property
     def unexpected(self) -> bool:
-        """Nobody took it, and yet it is there."""
-        return self.submission.answer == "refused" and self.copies > 0
+        """Nobody took it, and yet it is there, or some server had it."""
+        return self.submission.answer == "refused" and bool(
+            self.copies or self.returned or self.waits
+        )
 
     @property
     def recovered(self) -> bool:
@@ -122,7 +129,9 @@ class Fate:
 
 @dataclass(frozen=True)
 class Judgment:
-    """The fates of all letters, and what was found that nobody sent (address, Message-ID)."""
+    """The fates of all letters, and what was found that nobody sent, or a report about nothing its
+    reader has sent (whose mailbox it is in, the Message-ID).
+    """
 
     fates: Sequence[Fate]
     strangers: Sequence[tuple[str, str]] = field(default=())
@@ -181,7 +190,7 @@ def judge(submissions: Sequence[Submission], found: Found) -> Judgment:
         for address, message_ids in found.mailboxes.items()
         for message_id in message_ids
     )
-    returned = Counter((one.message_id, one.recipient) for one in found.reports)
+    returned = Counter(found.reports)
     waiting: dict[tuple[str | None, str], list[Waiting]] = defaultdict(list)
     for one in found.waiting:
         waiting[one.message_id, one.recipient].append(one)
@@ -194,26 +203,28 @@ def judge(submissions: Sequence[Submission], found: Found) -> Judgment:
                 submission,
                 recipient,
                 copies.pop((recipient, letter.message_id), 0),
-                returned[letter.message_id, recipient],
+                returned.pop(Report(letter.sender, letter.message_id, recipient), 0),
                 tuple(waiting[letter.message_id, recipient]),
             )
             if fate.lost:
                 fate = replace(fate, vain=books.why_untold(letter, recipient))
             elif fate.twice:
-                fate = replace(fate, causes=tuple(books.why_twice(letter.message_id, recipient)))
+                fate = replace(fate, causes=tuple(books.why_twice(fate)))
             fates.append(fate)
-    return Judgment(fates, sorted(copies))
+    others = [(one.sender, one.message_id) for one in returned]
+    return Judgment(fates, sorted([*copies, *others]))
 
 
 class _Books:
     """The servers' logs, looked up by message."""
 
     def __init__(self, logs: Mapping[str, Sequence[LogLine]]) -> None:
-        self._entries: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
-        self._attempts: dict[tuple[str, str], list[Attempt]] = defaultdict(list)
-        self._begins: dict[tuple[str, str], float] = {}
-        self._reports: dict[tuple[str, str], list[str]] = defaultdict(list)
-        self._identities: dict[tuple[str, str], str] = {}
+        self._removed: Counter[tuple[str, str]] = Counter()
+        self._entries: dict[str, dict[_Place, float]] = defaultdict(dict)
+        self._attempts: dict[_Place, list[Attempt]] = defaultdict(list)
+        self._begins: dict[_Place, float] = {}
+        self._reports: dict[_Place, list[_Place]] = defaultdict(list)
+        self._identities: dict[_Place, str] = {}
         self._saves: dict[tuple[str, str], list[LogLine]] = defaultdict(list)
         self._starts: dict[str, list[LogLine]] = defaultdict(list)
         for node, lines in logs.items():
@@ -222,22 +233,31 @@ class _Books:
 
     def _read(self, node: str, line: LogLine) -> None:
         if attempt := maillog.attempt(line):
-            self._attempts[node, attempt.queue_id].append(attempt)
+            self._attempts[self._place(node, attempt.queue_id)].append(attempt)
         elif event := maillog.queue_event(line):
-            place = node, event.queue_id
+            place = self._place(node, event.queue_id)
             self._begins.setdefault(place, line.time)
             if event.what == "message-id":
                 self._entries[event.value].setdefault(place, line.time)
                 self._identities[place] = event.value
             elif event.what == "dsn":
-                self._reports[place].append(event.value)
+                self._reports[place].append(self._place(node, event.value))
+            elif event.what == "removed":
+                self._removed[node, event.queue_id] += 1
         elif saved := _SAVED.search(line.text):
             self._saves[saved["user"], saved["id"]].append(line)
         elif _ENDED.search(line.text):
             self._starts[node].append(line)
 
-    def why_twice(self, message_id: str, recipient: str) -> list[Cause]:
+    def _place(self, node: str, queue_id: str) -> _Place:
+        """The message that has `queue_id` at this point of the log: Postfix's are soon used again
+        (enable_long_queue_ids in postconf(5)).
+        """
+        return node, queue_id, self._removed[node, queue_id]
+
+    def why_twice(self, fate: Fate) -> list[Cause]:
         """For each time it was passed on once too often, why; nothing unless all can be told."""
+        message_id, recipient = fate.submission.letter.message_id, fate.recipient
         places = sorted(self._entries[message_id], key=self._entries[message_id].__getitem__)
         ends = [place for place in places if self._delivers(place, recipient)]
         came = [(self._begins[place], self._entries[message_id][place]) for place in ends]
@@ -253,11 +273,27 @@ class _Books:
         again = max(0, len(saved) - max(len(ends), 1))
         if again:
             causes += self._between(ends, recipient, saved[0], saved[-1])[:again]
-        wanted = max(0, len(ends) - 1) + again
-        if not wanted:  # it was delivered once, and reported as failed
-            wanted = 1
-            causes = self._between(places, recipient, 0, math.inf)[:1]
+        if len(causes) < max(0, len(ends) - 1) + again:
+            return []
+        # A report of failure comes beside the copies; and who was killed has noted no copy.
+        wanted = fate.copies - 1 + bool(fate.returned)
+        if len(causes) < wanted and places:
+            begun = min(self._begins[place] for place in places)
+            found = self._between(places, recipient, begun, self._done(places, recipient))
+            causes += [one for one in found if one not in causes][: wanted - len(causes)]
         return causes if len(causes) >= wanted else []
+
+    def _done(self, places: Iterable[_Place], recipient: str) -> float:
+        """When it was last tried: what comes later is the cause of nothing."""
+        return max(
+            (
+                one.line.time
+                for place in places
+                for one in self._attempts[place]
+                if one.recipient == recipient
+            ),
+            default=-math.inf,
+        )
 
     def why_untold(self, letter: Letter, recipient: str) -> Cause | None:
         """Where the report that it could not be delivered was itself refused, if it was: a server
@@ -268,8 +304,8 @@ class _Books:
                 one.recipient == recipient and one.status in maillog.GIVEN_UP
                 for one in self._attempts[place]
             )
-            for queue_id in self._reports[place] if gave_up else ():
-                report = self._identities.get((place[0], queue_id), "")
+            for own in self._reports[place] if gave_up else ():
+                report = self._identities.get(own, "")
                 for there in self._entries.get(report, ()):
                     for one in self._attempts[there]:
                         if one.recipient == letter.sender and one.status in maillog.GIVEN_UP:
@@ -277,7 +313,7 @@ class _Books:
                             return Cause(one.line, words)
         return None
 
-    def _delivers(self, place: tuple[str, str], recipient: str) -> bool:
+    def _delivers(self, place: _Place, recipient: str) -> bool:
         """Whether this is where it is (or was tried to be) put into the mailbox."""
         return any(
             one.recipient == recipient and one.program in maillog.LOCAL
@@ -285,7 +321,7 @@ class _Books:
         )
 
     def _between(
-        self, places: Iterable[tuple[str, str]], recipient: str, begin: float, end: float
+        self, places: Iterable[_Place], recipient: str, begin: float, end: float
     ) -> list[Cause]:
         """The lines of the servers that had it which say why one did not know it was taken."""
 
@@ -293,14 +329,14 @@ class _Books:
             return begin - _SLACK <= line.time <= end + _SLACK
 
         doubts = [
-            Cause(one.line, f"{node} did not hear the answer: {one.reason}")
-            for node, queue_id in places
-            for one in self._attempts[node, queue_id]
+            Cause(one.line, f"{place[0]} did not hear the answer: {one.reason}")
+            for place in places
+            for one in self._attempts[place]
             if one.recipient == recipient and one.status != "sent" and _DOUBTFUL in one.reason
         ]
         ends = [
             Cause(line, f"{node} was ended before it had noted the answer")
-            for node in dict.fromkeys(node for node, _ in places)
+            for node in dict.fromkeys(place[0] for place in places)
             for line in self._starts[node]
         ]
         # What a server says of the message itself says more than that it was ended.

@@ -263,7 +263,7 @@ def test_less_than_the_cut_passes(wires: Lab) -> None:
 
 
 def test_mail_cut_in_its_middle_is_tried_again_and_arrives_once(wires: Lab) -> None:
-    # So long that the sender's kernel does not take all of it at once: Postfix knows it is not done.
+    # So long that the sender's kernel does not take all of it at once: Postfix is still at it.
     with wires.outage(cut_in_data(RECEIVER, after="20k", times=1)):
         sent = send_big(wires, 20)
         tried = attempt(wires, sent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness import ALICE, BOB, SCALE, arrived, delivered, mail_works, say, send, until
+from harness import ALICE, BOB, SCALE, arrived, delivered, mail_works, run_lab, say, send, until
 
 from lab.engine import power
 from lab.engine.lab import Lab
@@ -143,3 +143,13 @@ def test_a_queue_in_memory_can_be_full_and_then_mail_waits_at_the_one_before(nam
     assert [one.message_id for one in postfix.queue(lab, "sender-mail")] == [sent.message_id]
     lab.run("receiver-mail", ["rm", f"{spool}/fill"]).check("making room")
     delivered(lab, BOB, sent)
+
+
+def test_a_scenario_is_not_played_where_a_machine_is_missing(lab: Lab) -> None:
+    done = run_lab(lab.name, "scenario", "run", "backup-mx", "--here")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"lab: scenario backup-mx needs topology backup-mx, and lab '{lab.name}' "
+        "(textbook) has no backup-mail\n"
+        "  → leave out --here, or: lab --lab NAME up backup-mx\n"
+    )
