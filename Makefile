@@ -9,7 +9,7 @@ S ?= delivery
 NODE ?= sender-mail
 
 .DEFAULT_GOAL := help
-.PHONY: help lab-up lab-down status scenarios scenario watch report capture doctor images test test-unit lint lock bench
+.PHONY: help lab-up lab-down status scenarios scenario watch report faults soak capture doctor images test test-unit lint lock bench
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ watch: $(VENV)/lab ## Watch what happens, live: a scenario, or the lab that is u
 
 report: $(VENV)/lab ## Open the report of the newest run
 	@$(LAB) report --open $(ARGS)
+
+faults: $(VENV)/lab ## List what can go wrong
+	@$(LAB) fault list
+
+soak: $(VENV)/lab ## Much mail, much trouble: is any mail lost? make soak ARGS='--seed 7'
+	@$(LAB) soak --fix $(ARGS)
 
 capture: $(VENV)/lab ## Listen at a cable: make capture NODE=sender-mail (ARGS='-w mail.pcap')
 	@$(LAB) capture $(NODE) $(ARGS)
