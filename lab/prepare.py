@@ -51,6 +51,8 @@ def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
             healed += journal.heal_all(lab)
     for case in healed:
         click.echo(f"healed {case.id}: {case.fault.healed}", err=True)
+    for case in journal.cases(lab) if there else ():
+        click.echo(f"still on: {case.fault.title}; lab fault heal {case.id} says why", err=True)
     return lab
 
 

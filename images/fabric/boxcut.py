@@ -17,6 +17,9 @@ REMEMBERED = 8192  # connections, the latest
 SMTP = 25
 
 
+EARLY = 1024  # segments, more than a window holds
+
+
 class Way:
     """One direction of a connection: the sequence number expected next (None as long as nothing
     was seen), what came too early, and the Ethernet header of frames that go this way.
@@ -37,8 +40,11 @@ class Way:
         return distance(self.next, seq)
 
     def keep(self, seq, payload):
-        """Keep what came too early."""
-        if len(payload) > len(self.early.get(seq, b"")):
+        """Keep what came too early; not without end, which nobody sends who means well."""
+        known = self.early.get(seq)
+        if known is None and len(self.early) >= EARLY:
+            return  # as if it was lost: it will be sent again
+        if len(payload) > len(known or b""):
             self.early[seq] = payload
 
     def fresh(self, seq, payload):

@@ -19,6 +19,9 @@ KINDS = {
 NEVER = float("inf")
 
 
+WAITING = 100_000  # frames; what is more is lost, as in a router whose memory is full
+
+
 class Line:
     """Frames go in by `feed`; `send(toward, data)` is called for each that comes out.
 
@@ -101,7 +104,8 @@ class Line:
                 continue
             for due, one in became:
                 if due > now:
-                    heapq.heappush(self._waiting, (due, next(self._number), rule, one))
+                    if len(self._waiting) < WAITING:
+                        heapq.heappush(self._waiting, (due, next(self._number), rule, one))
                 else:
                     self._go(one, rule.place + 1, now)
             return

@@ -54,11 +54,14 @@ class Helper:
         `place` is what has to be the same for a running one to be of use.
         """
         pid = self.process()
-        if pid is None or self._started()[1] != place:
+        try:
+            if pid is None or self._started()[2] != place:
+                raise ProcessLookupError
+            os.kill(pid, signal.SIGHUP)
+        except ProcessLookupError:
             self.end()
             self._start(place)
             return
-        os.kill(pid, signal.SIGHUP)
         wanted = {rule["id"] for rule in self.read()}
         self._until("take up its rules", lambda: wanted == set(self.state()))
 
@@ -68,13 +71,10 @@ class Helper:
 
     def process(self):
         """The number of its process; None if it does not run."""
-        pid, _ = self._started()
-        try:
-            said = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-            dead = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "ZX"
-        except OSError:
-            return None
-        return int(pid) if str(self.file).encode() in said and not dead else None
+        pid, began, _ = self._started()
+        state, now = _stat(pid)
+        # Numbers are given again, to another lab's helper even, whose files are called the same.
+        return int(pid) if state not in "ZX" and now == began else None
 
     def end(self):
         """It does not run when this returns."""
@@ -98,19 +98,19 @@ class Helper:
             start_new_session=True,
         )
         os.close(write)
-        self._beside("pid").write_text(f"{program.pid} {place}")
+        self._beside("pid").write_text(f"{program.pid} {_stat(program.pid)[1]} {place}")
         with open(read) as output:  # noqa: PTH123
             if output.readline().strip() != "ready":
                 said = self._beside("said").read_text().strip()
                 raise RuntimeError(f"{self.argv[0]} ended: {said}")
 
     def _started(self):
-        """Its process number and its place, as they were noted."""
+        """Its process number, its beginning and its place, as they were noted."""
         try:
-            pid, _, place = self._beside("pid").read_text().partition(" ")
-        except FileNotFoundError:
-            return "", ""
-        return pid, place
+            pid, began, place = self._beside("pid").read_text().split(" ", 2)
+        except (FileNotFoundError, ValueError):  # or its writer was killed
+            return "", "", ""
+        return pid, began, place
 
     def _beside(self, ending):
         return self.file.with_name(f"{self.file.name}.{ending}")
@@ -121,3 +121,12 @@ class Helper:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.argv[0]} does not {what}")
             time.sleep(LOOK_SECONDS)
+
+
+def _stat(pid):
+    """The state of a process, and when it began (proc_pid_stat(5)); X and nothing without one."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    except OSError:
+        return "X", ""
+    return fields[0], fields[19]

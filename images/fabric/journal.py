@@ -41,7 +41,9 @@ def _new():
         except FileExistsError:
             number += 1
             continue
-        (JOURNAL / "last").write_text(str(number))
+        new = JOURNAL / ".last"
+        new.write_text(str(number))
+        new.replace(JOURNAL / "last")
         return f"f{number}"
 
 

@@ -18,7 +18,11 @@ _LINE_SECONDS, _TERMINAL_SECONDS = 10.0, 0.2  # between two lines about how far 
 
 
 @click.command(short_help="Much mail, much trouble: is any mail lost?")
-@click.option("--seed", type=click.IntRange(0), help="The same seed, the same letters and trouble.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    help="The same seed, the same letters and trouble; default: any, which is told.",
+)
 @click.option("--messages", default=200, show_default=True, type=click.IntRange(1), help="Letters.")
 @click.option("--faults", default=20, show_default=True, type=click.IntRange(0), help="Strikes.")
 @click.option(
@@ -73,6 +77,7 @@ def command(
     """
     from lab import record
     from lab.engine.plan import plan
+    from lab.faults.fault import named
     from lab.observe.rebuild import rebuild
     from lab.prepare import engine_ready, load_for, own_lab
     from lab.soak.run import Spec, planned, soak, summary
@@ -81,7 +86,9 @@ def command(
 
     seed = int.from_bytes(os.urandom(3)) if seed is None else seed
     seconds = _seconds(duration, faults, messages, time_scale)
-    names = tuple(filter(None, (only or "").split(",")))
+    names = tuple(filter(None, (only or "").replace(" ", "").split(",")))
+    for one in names:
+        named(one)  # told before there is a lab
     spec = Spec(seed, messages, faults, seconds, intensity, names)
     if fix:
         engine_ready()

@@ -26,6 +26,7 @@ def command(lab_name: str, as_json: bool) -> None:
     if as_json:
         emit_json(found)
         return
+    from lab.faults.parameters import spelled
     from lab.units import format_clock
     from lab.views.tables import paint, state, table
 
@@ -44,7 +45,7 @@ def command(lab_name: str, as_json: bool) -> None:
     click.echo(table(("machine", "state", "address", "cable", "name"), rows))
     for fault in found["faults"]:
         since = format_clock((fault["applied"] - found["started"]) * found["time_scale"])
-        told = " ".join(f"--{key} {value}" for key, value in fault["parameters"].items())
+        told = " ".join(f"--{spelled(key)} {one}" for key, one in fault["parameters"].items())
         words = f"{fault['name']} {fault['targets'][0]} {told}".rstrip()
         click.echo(paint(f"\n✗ {fault['id']}: {words}, since {since}", "red"), nl=False)
     if found["faults"]:

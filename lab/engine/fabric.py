@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lab.engine import containers
 from lab.engine.exec import STDERR, Exec, Stream, attach
 from lab.errors import EngineError
 from lab.services import File, Question
 from lab.topology.addressing import Interface, Route
 
 AGENT = "/lab/agent.py"
+_LOOK_SECONDS = 2.0  # of silence, before we look whether the fabric is still there
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def mac_address(interface: Interface) -> str:
 class Fabric:
     """An open line to the agent. Not for use by several threads at once."""
 
-    def __init__(self, program: Stream) -> None:
+    def __init__(self, program: Stream, container: str) -> None:
         self._program = program
+        self._container = container
         self._pending = bytearray()
 
     @classmethod
@@ -62,12 +65,13 @@ class Fabric:
         A `fresh` one, to which nobody has spoken yet, is spoken to as its main program.
         """
         with attach(container) if fresh else Exec(container, [AGENT, "serve"]) as program:
-            yield cls(program)
+            program.socket.settimeout(_LOOK_SECONDS)
+            yield cls(program, container)
 
     def _call(self, verb: str, **arguments: Any) -> Any:
         self._program.write(json.dumps({"do": verb, **arguments}).encode() + b"\n")
         said = bytearray()
-        for stream, data in self._program.frames():
+        for stream, data in self._frames():
             if stream == STDERR:
                 said += data
                 continue
@@ -83,6 +87,18 @@ class Fabric:
                     raise EngineError(f"the fabric could not {verb}: {answer['error']}")
                 return answer["ok"]
         raise EngineError("the fabric ended unexpectedly", detail=said.decode(errors="replace"))
+
+    def _frames(self) -> Iterator[tuple[int, bytes]]:
+        """What the agent says, until it ends; of a container that is removed not every engine
+        tells us so.
+        """
+        while True:
+            try:
+                yield from self._program.frames()
+                return
+            except TimeoutError:
+                if not containers.process(self._container):
+                    return
 
     def interfaces(self) -> dict[str, bool]:
         """The fabric's interfaces: name → plugged in (a pulled cable is False)."""

@@ -58,7 +58,9 @@ def down(lab: str) -> int:
     """
     with put_off(), lock.changing(lab, "lab down") as unfinished:
         containers.settle(lab, unfinished)
-        return remove(lab)
+        count = remove(lab)
+        lock.tidy(lock.faults(lab))
+        return count
 
 
 def sweep() -> list[str]:
@@ -147,8 +149,14 @@ class _Up:
             # Beyond help, or half-made by an `up` that was killed.
             containers.remove([there])
             there = None
-        if there is not None and there.state == "running":
+        if there is not None and there.state == "running" and FABRIC in self.found:
             identity = there.id
+        elif there is not None and there.state == "running":
+            # With the fabric went the journal of what was done to it: anew, it is as it should be.
+            self.progress(f"restarting {node.name}, whose fabric is gone")
+            self.fresh.add(node.name)
+            identity = there.id
+            client().api.restart(identity, timeout=1)
         else:
             self.progress(f"starting {node.name}")
             self.fresh.add(node.name)

@@ -34,6 +34,11 @@ def owner(lab: str) -> str:
     return f"{lab}{_OWNER}"
 
 
+def faults(lab: str) -> str:
+    """The name of the lock of whoever puts on or heals a fault of `lab`."""
+    return f"{lab}.faults"
+
+
 def owned() -> set[str]:
     """The labs that a scenario owns, or owned when it was killed."""
     files = Path(tempfile.gettempdir()).glob(f"{_prefix()}*{_OWNER}.lock")
@@ -74,6 +79,12 @@ def changing(lab: str, doing: str, making: Iterable[str] = ()) -> Iterator[set[s
             with put_off():
                 path.unlink(missing_ok=True)
                 os.close(descriptor)
+
+
+def tidy(lab: str) -> None:
+    """Remove what a killed holder has left of the lock `lab`; one that is held stays."""
+    with contextlib.suppress(LabBusy), changing(lab, "tidying up"):
+        pass
 
 
 def _taken(path: Path, lab: str) -> int:

@@ -110,5 +110,5 @@ def _wait_for(lab: Lab, node: str, *, running: bool) -> None:
     deadline = time.monotonic() + BOOT_SECONDS
     while bool(containers.process(lab.container(node))) != running:
         if time.monotonic() > deadline:
-            raise NodeFailed(f"node '{node}' does not obey its power switch")
+            raise NodeFailed(f"node '{node}' does not obey its power switch", hint="lab status")
         time.sleep(0.005)

@@ -22,7 +22,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lab.errors import UsageError
-from lab.faults.parameters import kind_of
+from lab.faults.parameters import kind_of, spelled
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
@@ -146,11 +146,11 @@ class Fault:
         known = {one.name: one for one in cls.parameters()}
         parsed = {}
         for name, value in values.items():
-            option = name.rstrip("_").replace("_", "-")
+            option = spelled(name)
             if name not in known:
                 raise UsageError(
                     f"{cls.name} can't be told '{option}'",
-                    hint="it can be told: " + (", ".join(known).replace("_", "-") or "nothing"),
+                    hint="it can be told: " + (", ".join(map(spelled, known)) or "nothing"),
                 )
             try:
                 parsed[name] = kind_of(known[name]).parse(value)
@@ -163,7 +163,7 @@ class Fault:
         ]
         if missing:
             raise UsageError(
-                f"{cls.name} has to be told --{missing[0].replace('_', '-')}",
+                f"{cls.name} has to be told --{spelled(missing[0])}",
                 hint=f"lab fault apply {cls.name} --help",
             )
         return cls(target, **parsed)

@@ -221,13 +221,14 @@ def _changing(lab: Lab, doing: str) -> Iterator[None]:
     """One process at a time puts on and heals faults of a lab; the others wait for their turn."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        taken = lock.changing(f"{lab.name}.faults", doing)
+        taken = lock.changing(lock.faults(lab.name), doing)
         try:
             taken.__enter__()
             break
         except LabBusy as error:
             if time.monotonic() > deadline:
-                raise LabBusy(error.what.replace(f"{lab.name}.faults", lab.name)) from error
+                what = error.what.replace(lock.faults(lab.name), lab.name)
+                raise LabBusy(what, hint=error.hint) from error
             time.sleep(_LOOK_SECONDS)
     try:
         yield

@@ -104,14 +104,24 @@ def text(metavar: str) -> Kind[str]:
     return Kind(metavar, parse, str)
 
 
-def option(kind: Kind[_T], help: str, *, default: Any = MISSING) -> Any:
-    """A field of a fault that can be told; without a default it has to be."""
+def option(
+    kind: Kind[_T], help: str, *, default: Any = MISSING, at_random: tuple[str, ...] = ()
+) -> Any:
+    """A field of a fault that can be told; without a default it has to be.
+
+    `at_random` is what it can be where faults strike at random (lab.soak.nemesis).
+    """
     if isinstance(default, str):
         default = kind.parse(default)
-    metadata = {"kind": kind, "help": help}
+    metadata = {"kind": kind, "help": help, "at_random": at_random}
     if default is MISSING:
         return field(metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def spelled(name: str) -> str:
+    """A parameter's name as people write it: `in_`, which Python would not let be `in`, as `in`."""
+    return name.rstrip("_").replace("_", "-")
 
 
 def kind_of(found: Field[Any]) -> Kind[Any]:

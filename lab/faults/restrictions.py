@@ -64,15 +64,16 @@ def remove(lab: Lab, node: str, stage: str, server: str, id: str) -> None:
     """Undo `add`."""
     own, overrides = _now(lab, node, stage)
     name, asked = STAGES[stage], ask(server, id)
-    if asked not in overrides.get(name, ""):
-        return
-    rest = overrides[name].replace(asked, "").replace(",,", ",").strip(",")
-    if rest and rest != own:
-        _change(lab, node, ["-P"], [f"smtp/inet/{name}={rest}"])
-    else:
-        _change(lab, node, ["-PX"], [f"smtp/inet/{name}"])
+    if asked in overrides.get(name, ""):
+        rest = overrides[name].replace(asked, "").replace(",,", ",").strip(",")
+        if rest and rest != own:
+            _change(lab, node, ["-P"], [f"smtp/inet/{name}={rest}"])
+        else:
+            _change(lab, node, ["-PX"], [f"smtp/inet/{name}"])
+    # Also if only this was left to be done by who was killed in between.
     early = [overrides.get(STAGES[one], "").replace(asked, "") for one in _EARLY]
-    if _AT_ONCE in overrides and not any("policy_context=" in one for one in early):
+    needed = any("policy_context=" in one for one in early)
+    if stage in _EARLY and _AT_ONCE in overrides and not needed:
         _change(lab, node, ["-PX"], [f"smtp/inet/{_AT_ONCE}"])
 
 

@@ -84,8 +84,9 @@ class _Route(_Routed):
     route: ClassVar[str]
 
     def _argv(self, verb: str, address: str, id: str) -> list[str]:
-        number = _number(id)
-        return ["ip", "route", verb, self.route, f"{address}/32", "metric", number, "proto", number]
+        # The metric tells apart even those whose protocol numbers are the same.
+        own = ["metric", str(100 + int(id.removeprefix("f"))), "proto", _number(id)]
+        return ["ip", "route", verb, self.route, f"{address}/32", *own]
 
     def apply(self, lab: Lab, id: str) -> None:
         with self._each(lab) as routers:
@@ -93,7 +94,9 @@ class _Route(_Routed):
                 for address in self._addresses(lab):
                     status, said = command(*self._argv("replace", address, id))
                     if status:
-                        raise LabError(f"the router takes no route: {said.strip()}")
+                        raise LabError(
+                            "the router takes no such route", detail=said, hint="lab doctor"
+                        )
 
     def verify(self, lab: Lab, id: str) -> bool:
         ours = ["type", self.route, "proto", _number(id)]
@@ -110,7 +113,7 @@ class _Route(_Routed):
                 for address in self._addresses(lab):
                     status, said = command(*self._argv("del", address, id))
                     if status and "No such process" not in said:  # there is no such route
-                        raise LabError(f"the router keeps its route: {said.strip()}")
+                        raise LabError("the router keeps its route", detail=said, hint="lab up")
 
 
 def _number(id: str) -> str:
@@ -178,7 +181,11 @@ class _Filtered(_Routed):
             for command in routers:
                 status, said = command("nft", "; ".join(changes))
                 if status:
-                    raise LabError("the router does not take the change of its rules", detail=said)
+                    raise LabError(
+                        "the router does not take the change of its rules",
+                        detail=said,
+                        hint="lab doctor",
+                    )
 
 
 def _table(id: str) -> str:

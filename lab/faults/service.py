@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from lab.faults import inside
+from lab.errors import LabError
+from lab.faults import inside, journal
+from lab.faults.fault import Fault
 from lab.faults.inside import Inside
 from lab.faults.parameters import LAB_TIME, one_of, option
 from lab.topology.model import MailServer
@@ -19,6 +21,9 @@ _SERVICES = {"mail-server": ("postfix", "dovecot"), "dns": ("dnsmasq",)}
 _ANY_SERVICE = one_of("postfix", "dovecot", "dnsmasq")
 # As a program is called in the process list; Dovecot's are those that run without a user.
 _PROGRAMS = one_of("smtpd", "cleanup", "qmgr", "smtp", "lmtp", "imap", "imap-login", "pop3", "auth")
+
+
+_OF_MAILBOXES = ("lmtp", "imap", "imap-login", "pop3", "auth")
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class _Stopped(Inside):
             return None
         return f"{self.node} has no {self.service}, but " + " and ".join(known)
 
+    def _also(self, lab: Lab, other: Fault) -> bool:
+        """Whether another fault has the same service down."""
+        same = isinstance(other, _Stopped) and other.node == self.node
+        return same and cast(_Stopped, other).which(lab.plan) == self.which(lab.plan)
+
     def _known(self, plan: Plan) -> list[str]:
         """The services its node has, the main one first."""
         node = plan.topology.nodes[self.node]
@@ -61,6 +71,8 @@ class _Stopped(Inside):
 
     def undo(self, lab: Lab, id: str) -> None:
         name = self.which(lab.plan)
+        if any(self._also(lab, case.fault) for case in journal.cases(lab) if case.id != id):
+            return  # it is still to be down for another reason
         inside.service(lab, self.node, "start", name)
         inside.settled(lab, self.node, name, listens=True)
 
@@ -111,7 +123,18 @@ class ProcessKilled(Inside):
     kinds = ("mail-server",)
     momentary = True
 
-    program: str = option(_PROGRAMS, "which; those that run at that moment", default="smtpd")
+    program: str = option(
+        _PROGRAMS,
+        "which; those that run at that moment",
+        default="smtpd",
+        at_random=("smtpd", "cleanup", "qmgr", "smtp", "lmtp"),  # others run while somebody reads
+    )
+
+    def misfit(self, plan: Plan) -> str | None:
+        node = plan.topology.nodes[self.node]
+        if self.program in _OF_MAILBOXES and isinstance(node, MailServer) and not node.users:
+            return f"{self.node} has no mailboxes, and no {self.program}"
+        return None
 
     @property
     def title(self) -> str:
@@ -125,11 +148,16 @@ class ProcessKilled(Inside):
         # Whom it has struck is noted: who comes after them is not to be killed too.
         text = """
             [ ! -e "$1" ] || exit 0
-            pids=$(pgrep -x "$2") || :
+            pids=$(pgrep -x "$2") || { echo nobody; exit 0; }
             echo $pids > "$1"
-            [ -z "$pids" ] || kill -KILL $pids
+            kill -KILL $pids
         """
-        inside.script(lab, self.node, f"killing {self.program}", text, _note(id), self.program)
+        what = f"killing {self.program}"
+        if inside.script(lab, self.node, what, text, _note(id), self.program):
+            raise LabError(
+                f"no {self.program} runs on {self.node} at this moment",
+                hint=f"lab exec {self.node} -- ps ax shows what does",
+            )
 
     def verify(self, lab: Lab, id: str) -> bool:
         text = 'for pid in $(cat "$1"); do ! kill -0 "$pid" 2>&- || exit 1; done'
@@ -148,28 +176,15 @@ def _note(id: str) -> str:
 
 # libfaketime, by ld.so.preload(8): Postfix and Dovecot pass no LD_PRELOAD on. The times of files
 # stay the kernel's, which Postfix copes with (it was made for file servers whose clock differs):
-# if they were shifted, so would be when a message is tried again.
+# if they were shifted, so would be when a message is tried again (NO_FAKE_STAT, which main.cf has
+# Postfix pass on).
 _WRONG = """
     lib=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)
     [ -e "$lib" ]
-    case " $(postconf -h import_environment) " in
-        *" NO_FAKE_STAT=1 "*) ;;
-        *) postconf -e "import_environment=$(postconf -h import_environment) NO_FAKE_STAT=1" ;;
-    esac
-    touch -d '1 minute ago' /etc/postfix/main.cf
     echo "$1" > /etc/faketimerc
     echo "$lib" > /etc/ld.so.preload
 """
-_RIGHT = """
-    rm -f /etc/ld.so.preload /etc/faketimerc
-    was=$(postconf -h import_environment) now=${was% NO_FAKE_STAT=1}
-    if [ "$was" != "$now" ] && [ "$now" = "$(postconf -dh import_environment)" ]; then
-        postconf -X import_environment
-    elif [ "$was" != "$now" ]; then
-        postconf -e "import_environment=$now"
-    fi
-    touch -d '1 minute ago' /etc/postfix/main.cf
-"""
+_RIGHT = "rm -f /etc/ld.so.preload /etc/faketimerc"
 _DRIFT = """
     file=$(mktemp) now=$(date +%s)
     echo $((now - $(NO_FAKE_STAT=1 stat -c %Y "$file")))

@@ -72,12 +72,15 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in the end: mailboxes (address → Message-IDs), reports, queues, logs."""
+    """What was found in the end: mailboxes (address → Message-IDs), reports, queues, logs; and what
+    in the mailboxes is not as it was written (address, Message-ID).
+    """
 
     mailboxes: Mapping[str, Sequence[str]]
     reports: Sequence[Report]
     waiting: Sequence[Waiting]
     logs: Mapping[str, Sequence[LogLine]]
+    damaged: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -135,11 +138,12 @@ class Judgment:
 
     fates: Sequence[Fate]
     strangers: Sequence[tuple[str, str]] = field(default=())
+    damaged: Sequence[tuple[str, str]] = field(default=())
 
     @property
     def valid(self) -> bool:
-        """No accepted message lost, none unexpected, every duplicate explained."""
-        return not (self.lost or self.unexpected or self.unexplained)
+        """No accepted message lost, none unexpected or damaged, every duplicate explained."""
+        return not (self.lost or self.unexpected or self.unexplained or self.damaged)
 
     @cached_property
     def lost(self) -> list[Fate]:
@@ -180,6 +184,7 @@ class Judgment:
             "duplicated": len(self.duplicated),
             "unexplained": len(self.unexplained),
             "recovered": len(self.recovered),
+            "damaged": len(self.damaged),
         }
 
 
@@ -212,7 +217,7 @@ def judge(submissions: Sequence[Submission], found: Found) -> Judgment:
                 fate = replace(fate, causes=tuple(books.why_twice(fate)))
             fates.append(fate)
     others = [(one.sender, one.message_id) for one in returned]
-    return Judgment(fates, sorted([*copies, *others]))
+    return Judgment(fates, sorted([*copies, *others]), found.damaged)
 
 
 class _Books:

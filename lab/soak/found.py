@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 from lab.observe import maillog
 from lab.observe.recorder import logging_nodes
-from lab.services import dovecot, postfix
+from lab.services import postfix
 from lab.services.pc import server_of
 from lab.soak.checker import Found, Report, Waiting
+from lab.soak.letters import DIGEST, digest
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
@@ -25,15 +26,22 @@ _LOOK_SECONDS = 1.0
 def drained(lab: Lab, seconds: float, tell: Callable[[int], None]) -> bool:
     """Have all that waits tried at once, and again, until no queue holds any; whether that came.
 
-    `tell` hears how many are left.
+    `seconds` of real time are waited for it; `tell` hears how many are left.
     """
     deadline = time.monotonic() + seconds
+    servers = lab.plan.site.of_kind("mail-server")
+    quiet = False
     while True:
-        servers = lab.plan.site.of_kind("mail-server")
-        waiting = sum(len(lab.run(one, ["postqueue", "-j"]).text.splitlines()) for one in servers)
+        listings = [lab.run(one, ["postqueue", "-j"]) for one in servers]
+        # Who can't tell may have something.
+        waiting = sum(one.status != 0 or len(one.text.splitlines()) for one in listings)
         tell(waiting)
-        if not waiting or time.monotonic() > deadline:
+        # Twice: what went from a server not yet asked to one asked before was in neither listing.
+        if (quiet and not waiting) or time.monotonic() > deadline:
             return not waiting
+        quiet = not waiting
+        if quiet:
+            continue
         for server in servers:
             postfix.flush(lab, server)
         time.sleep(_LOOK_SECONDS)
@@ -41,24 +49,36 @@ def drained(lab: Lab, seconds: float, tell: Callable[[int], None]) -> bool:
 
 def look(lab: Lab, people: list[str]) -> Found:
     """What is in the mailboxes of `people` (addresses), in all queues and all logs."""
-    mailboxes = {}
-    reports: list[Report] = []
-    for address in people:
-        reported = {identity: list(found) for identity, found in _reports(lab, address)}
-        reports += [one for found in reported.values() for one in found]
-        mailboxes[address] = [
-            one.message_id
-            for one in dovecot.mailbox(lab, address)
-            if one.message_id not in reported
-        ]
+    # Queues first: what leaves one meanwhile is seen twice then, rather than nowhere.
     waiting = [
         Waiting(entry.node, entry.queue_id, entry.message_id, recipient)
         for server in lab.plan.site.of_kind("mail-server")
         for entry in postfix.queue(lab, server)
         for recipient in entry.recipients
     ]
+    mailboxes = {}
+    reports: list[Report] = []
+    damaged: list[tuple[str, str]] = []
+    for address in people:
+        stored = list(_stored(lab, address))  # before what is in it is told apart
+        reported = {identity: list(found) for identity, found in _reports(lab, address)}
+        reports += [one for found in reported.values() for one in found]
+        mailboxes[address] = [identity for identity, _ in stored if identity not in reported]
+        damaged += [(address, identity) for identity, whole in stored if not whole]
     logs = {node: maillog.read(lab, node) for node in logging_nodes(lab)}
-    return Found(mailboxes, reports, waiting, logs)
+    return Found(mailboxes, reports, waiting, logs, damaged)
+
+
+def _stored(lab: Lab, address: str) -> Iterator[tuple[str, bool]]:
+    """The Message-ID of all that is in a mailbox, and whether its body is what was written."""
+    fields = f"hdr.message-id hdr.{DIGEST.lower()} body"
+    argv = ["doveadm", "-f", "json", "fetch", "-u", address, fields, "ALL"]
+    node = server_of(lab.plan.site, address)
+    found = lab.run(node, argv).check(f"reading the mailbox of {address}").stdout
+    for item in json.loads(found.decode(errors="surrogateescape") or "[]"):
+        said = item[f"hdr.{DIGEST.lower()}"]
+        body = item["body"].encode(errors="surrogateescape")
+        yield item["hdr.message-id"], said in ("", digest(body))
 
 
 def _reports(lab: Lab, address: str) -> Iterator[tuple[str, Iterator[Report]]]:

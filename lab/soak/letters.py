@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 
 FORMS = ("plain", "korean", "attachment", "alternative")
+DIGEST = "X-Soak-Digest"
 _LARGEST = 100_000  # octets of content; sizes are spread evenly over the orders of magnitude
 _SMALLEST = 100
 _TEXT = "The quick brown fox jumps over the lazy dog. "
@@ -35,7 +37,10 @@ class Letter:
         return f"Letter {self.number}"
 
     def written(self) -> bytes:
-        """The message as it is submitted: 7-bit, lines ended by CRLF (RFC 5321 §2.3.8)."""
+        """The message as it is submitted: 7-bit, lines ended by CRLF (RFC 5321 §2.3.8).
+
+        Its header says what its body is (`digest`), so that one can tell whether that has arrived.
+        """
         message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
         message["Date"] = format_datetime(datetime.now(UTC))
         message["From"] = self.sender
@@ -55,7 +60,14 @@ class Letter:
                 message.add_alternative(f"<p>{text}</p>\n", subtype="html")
             case _:
                 message.set_content(_filled(_TEXT, self.size))
-        return message.as_bytes()
+        content = message.as_bytes()
+        _, _, body = content.partition(b"\r\n\r\n")
+        return f"{DIGEST}: {digest(body)}\r\n".encode() + content
+
+
+def digest(body: bytes) -> str:
+    """A body in short (SHA-256), whatever its lines are ended by."""
+    return hashlib.sha256(body.replace(b"\r\n", b"\n").rstrip(b"\n")).hexdigest()
 
 
 def _filled(text: str, size: int) -> str:

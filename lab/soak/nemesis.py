@@ -15,8 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from lab.errors import LabError, UsageError
 from lab.faults import journal
-from lab.faults.fault import Fault, catalogue
-from lab.faults.parameters import COUNT, LAB_TIME, RATE, REAL_TIME, SHARE, SIZE, Kind, kind_of
+from lab.faults.fault import Fault, catalogue, named
+from lab.faults.parameters import (
+    COUNT,
+    LAB_TIME,
+    RATE,
+    REAL_TIME,
+    SHARE,
+    SIZE,
+    Kind,
+    kind_of,
+    spelled,
+)
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
@@ -41,7 +51,7 @@ class Strike:
     fault: Fault
 
     def __str__(self) -> str:
-        told = " ".join(f"--{key} {value}" for key, value in self.fault.written().items())
+        told = " ".join(f"--{spelled(key)} {value}" for key, value in self.fault.written().items())
         words = f"{self.fault.name} {self.fault.target} {told}".rstrip()
         return f"{self.begins:8.1f} s  {self.ends - self.begins:5.1f} s  {words}"
 
@@ -62,12 +72,10 @@ def able(lab: Lab, only: Sequence[str] = ()) -> dict[type[Fault], list[str]]:
 
     Raises UsageError for one that there is not, or that can strike nothing here.
     """
-    known = catalogue()
     for name in only:
-        if name not in known:
-            raise UsageError(f"there is no fault '{name}'", hint="lab fault list")
+        named(name)
     found = {}
-    for name, fault in known.items():
+    for name, fault in catalogue().items():
         if only and name not in only:
             continue
         targets = [one for one in fault.targets(lab.plan) if fault.probe(lab, one) is None]
@@ -87,9 +95,9 @@ def schedule(
     intensity: float,
     fits: Callable[[Fault], bool] = lambda fault: True,
 ) -> list[Strike]:
-    """`count` strikes within `seconds`, on average `intensity` of them at a time.
+    """`count` strikes within `seconds` (real time), on average `intensity` of them at a time.
 
-    Only what `fits` can be done.
+    Only what `fits` can be done. Fewer than `count`, if not all find room beside one another.
     """
     chance = random.Random(f"nemesis {seed}")  # noqa: S311  reproducible, not secret
     usual = intensity * seconds / max(count, 1)
@@ -110,7 +118,7 @@ def _told(fault: type[Fault], chance: random.Random) -> dict[str, str]:
     found = {}
     for one in fault.parameters():
         kind = kind_of(one)
-        values = kind.choices or _VALUES.get(kind, ())
+        values = one.metadata["at_random"] or kind.choices or _VALUES.get(kind, ())
         if values:
             found[one.name] = chance.choice(values)
     return found

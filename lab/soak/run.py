@@ -74,6 +74,11 @@ class Outcome:
         return self.judgment.valid
 
     @property
+    def struck(self) -> int:
+        """How many faults were put on: not all that are wanted find room, or can be done."""
+        return sum(stroke.case is not None for stroke in self.strokes)
+
+    @property
     def noteworthy(self) -> list[Fate]:
         """The fates that somebody will want to follow, once each."""
         found = self.judgment
@@ -137,7 +142,7 @@ def soak(
         drained = found.drained(lab, PEACE_SECONDS, waits)
         progress.stage = "judgment"
         look(progress)
-        seen = found.look(lab, people_of(lab))
+        seen = found.look(lab, list(mailboxes_of(lab.plan.topology)))
     for node, lines in seen.logs.items():
         write_log(folder, node, lines)
     judgment = judge(sorted(submissions, key=lambda one: one.letter.number), seen)
@@ -236,7 +241,7 @@ def _write(lab: Lab, folder: Path, outcome: Outcome, seen: Found, began: float) 
     with EventLog(folder / events.FILE, lab.clock) as log:
         log.add(
             "run",
-            f"Soak: {counted(spec.messages, 'message')}, {counted(spec.faults, 'fault')}",
+            f"Soak: {counted(spec.messages, 'message')}, {counted(outcome.struck, 'fault')}",
             when=began,
             data={
                 "scenario": "soak",
@@ -289,13 +294,20 @@ def checks(outcome: Outcome) -> list[tuple[str, str, bool, str]]:
             "lost",
             "what a server has acknowledged is delivered, returned, or still queued",
             not found.lost,
-            f"{numbers['lost']} of {numbers['deliveries']} deliveries lost",
+            f"{numbers['lost']} of {numbers['deliveries']} deliveries lost"
+            + (f", {numbers['in vain']} returned in vain" if numbers["in vain"] else ""),
         ),
         (
             "unexpected",
-            "nothing is delivered that no server has taken",
+            "nothing is there that no server has taken",
             not found.unexpected,
             f"{numbers['unexpected']} unexpected",
+        ),
+        (
+            "damaged",
+            "what is delivered is, octet by octet, what was written",
+            not found.damaged,
+            f"{numbers['damaged']} of {numbers['delivered']} damaged",
         ),
         (
             "duplicated",
@@ -315,7 +327,7 @@ def told(fate: Fate) -> str:
     if fate.vain:
         return f"{words}: returned, but its sender was not told: {fate.vain.words}"
     if fate.unexpected:
-        return f"{words}: delivered though refused ({fate.submission.said})"
+        return f"{words}: there, though refused ({fate.submission.said})"
     if fate.twice:
         copies = counted(fate.copies, "copy").replace("copys", "copies")
         what = copies + (" and a report of failure" if fate.returned else "")
@@ -360,6 +372,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         ],
         "letters": [_fate(fate) for fate in outcome.judgment.fates],
         "strangers": [list(one) for one in outcome.judgment.strangers],
+        "damaged": [list(one) for one in outcome.judgment.damaged],
     }
 
 

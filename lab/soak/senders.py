@@ -94,6 +94,8 @@ class Sender:
             code, said = connection.getreply()
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             raise _Unknown(str(error)) from error
+        if code < 100:  # no more than the beginning of an answer
+            raise _Unknown(f"{code} {said!r}")
         _expect(code, said, 250)
         self._used += 1
         return said.decode(errors="replace")

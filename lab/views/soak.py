@@ -37,7 +37,7 @@ def text(outcome: Outcome, folder: Path) -> str:
     from lab.soak.run import checks, told
 
     spec = outcome.spec
-    came = f"{counted(spec.messages, 'letter')} and {counted(spec.faults, 'fault')}"
+    came = f"{counted(spec.messages, 'letter')} and {_faults(outcome)}"
     took = f"{format_duration(spec.seconds)}, {format_duration(outcome.real_seconds)} in all"
     lines = [
         f"seed {spec.seed}: {came} in {took} (real time)",
@@ -67,12 +67,19 @@ def text(outcome: Outcome, folder: Path) -> str:
     return "\n".join(lines)
 
 
+def _faults(outcome: Outcome) -> str:
+    """How many there were, and how many were wanted."""
+    wanted = outcome.spec.faults
+    less = "" if outcome.struck == wanted else f" (of {wanted} wanted)"
+    return counted(outcome.struck, "fault") + less
+
+
 def _counted(numbers: Mapping[str, int]) -> str:
     """Letters by what their senders were told, deliveries by what became of them, the verdict."""
     columns = (
         ("attempted", "acknowledged", "refused", "unknown", ""),
         ("deliveries", "delivered", "bounced", "queued", "in vain"),
-        ("lost", "unexpected", "duplicated", "recovered", ""),
+        ("lost", "unexpected", "duplicated", "recovered", "damaged"),
     )
     rows = [
         [cell for name in names for cell in (name, numbers.get(name, ""))]

@@ -12,7 +12,7 @@ from lab.engine.lab import Lab
 from lab.errors import UsageError
 from lab.faults import journal
 from lab.faults.cable import cable_pulled
-from lab.faults.dns import dns_mx_to_nowhere, dns_no_such_domain, dns_servfail, dns_slow
+from lab.faults.dns import dns_mx_to_nowhere, dns_no_such_domain, dns_servfail
 from lab.faults.power import power_cut
 
 RECEIVER_DOMAIN = ("--domain", "receiver.example")
@@ -91,7 +91,7 @@ def test_a_slow_name_server_is_waited_for(lab: Lab) -> None:
         assert found
         return int(found[1])
 
-    with lab.outage(dns_slow("dns", by="700ms")):
+    with struck(lab, "dns-slow", "dns", "--by", "700ms"):
         assert took() >= 700
         delivered(lab, BOB, send(lab, ALICE, BOB))
     until("it answers at once", lambda: took() < 700)

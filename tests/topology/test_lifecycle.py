@@ -37,6 +37,9 @@ from lab.engine.lab import Lab
 from lab.engine.lifecycle import down, up
 from lab.engine.plan import FABRIC
 from lab.errors import NodeFailed
+from lab.faults import journal
+from lab.faults.routing import router_drops
+from lab.faults.service import service_stopped
 
 RANGES = [ip_network(text) for text in ("127.0.0.0/8", "198.51.100.0/24", "203.0.113.0/24")]
 # linux/capability.h, of those that the lab gives
@@ -336,3 +339,13 @@ def test_a_name_that_can_be_no_labs_is_refused(bad: str) -> None:
             f"lab: '{bad}' can't be the name of a lab\n"
             "  → a name is up to 40 letters (a-z), digits, '-', '_' or '.', the first no sign\n"
         )
+
+
+def test_a_fabric_that_is_gone_takes_the_faults_with_it(lab: Lab) -> None:
+    """Its journal is gone, what was done to the machines is not: they are started anew."""
+    journal.apply(lab, router_drops("receiver-mail"))
+    journal.apply(lab, service_stopped("sender-mail"))
+    client().api.remove_container(made(lab)[FABRIC].id, force=True)
+    again = up(lab.plan)
+    assert is_whole(again) and not journal.cases(again)
+    mail_works(again)

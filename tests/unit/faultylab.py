@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from lab.engine.lab import Lab
 from lab.engine.plan import plan
@@ -87,4 +87,4 @@ def known(monkeypatch: Any) -> None:
 
     everything = {**fault.catalogue(), "trouble": Trouble}
     monkeypatch.setattr(fault, "catalogue", lambda: everything)
-    cast(list[str], Trouble.did).clear()
+    Trouble.did.clear()

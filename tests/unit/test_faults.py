@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from faultylab import FaultyLab, Trouble, known
@@ -158,3 +162,95 @@ def test_who_comes_back_has_its_faults_again(lab: FaultyLab) -> None:
     journal.apply(lab, Trouble("sender-mail"))
     journal.reassert(lab, "sender-mail")
     assert Trouble.did == ["apply f1", "apply f2", "apply f2"]
+
+
+def test_one_that_breaks_both_ways_says_so_and_stays_in_the_journal(
+    lab: FaultyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def revert(self: Trouble, lab: FaultyLab, id: str) -> None:
+        raise LabError("stuck")
+
+    monkeypatch.setattr(Trouble, "revert", revert)
+    with pytest.raises(LabError) as failed:
+        journal.apply(lab, Trouble("receiver-mail", refuses=True))
+    assert str(failed.value) == (
+        "trouble could not be put on, and is not wholly undone\n"
+        "  | half done\n  | stuck\n  → lab up, then lab fault heal f1"
+    )
+    assert [case.state for case in journal.cases(lab)] == ["healing"]
+
+
+@pytest.mark.parametrize("moment", ["note", "apply", "verify", "tell"])
+def test_a_ctrl_c_at_any_moment_leaves_nothing(
+    lab: FaultyLab, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    where = lab.journal if moment in ("note", "tell") else Trouble
+    works = getattr(where, moment)
+
+    def interrupted(*arguments: Any) -> Any:
+        done = works(*arguments)
+        monkeypatch.setattr(where, moment, works)
+        signal.raise_signal(signal.SIGINT)
+        return done
+
+    monkeypatch.setattr(where, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        journal.apply(lab, Trouble("receiver-mail"))
+    assert lab.journal.written == {}
+    assert [event["on"] for event in lab.journal.history] in ([], [True, False])
+    assert Trouble.did[-1] == "revert f1"
+
+
+def test_what_can_not_be_read_keeps_nothing_else_from_being_healed(
+    lab: FaultyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lab.faults.unknown import Unknown
+
+    monkeypatch.setattr(Unknown, "revert", lambda self, lab, id: None)
+    journal.apply(lab, Trouble("dns"))
+    newer = {"fault": "asteroid", "target": "dns", "parameters": {"size": "9"}}
+    for record in (newer, {"fault": "?", "target": "?", "parameters": {}}):
+        lab.journal.note({"id": "", **record, "state": "on", "applied": 1.5, "until": None})
+    first, second, third = journal.cases(lab)
+    assert first.fault == Trouble("dns")
+    assert second.fault.title == "a fault that this version of the lab can't read (asteroid)"
+    assert second.fault.as_json() == newer
+    journal.reassert(lab, "dns")
+    assert journal.heal_all(lab) == [third, second, first]
+    told = [(event["fault"], event["on"]) for event in lab.journal.history]
+    assert told == [("trouble dns", True), ("asteroid dns", False), ("trouble dns", False)]
+
+
+def test_what_a_router_holds_is_put_on_again_when_the_router_is_back() -> None:
+    lab = FaultyLab()
+    for name in ("router-blackhole", "router-unreachable", "router-drops", "router-rejects"):
+        assert named(name)("receiver-mail").holders(lab.plan) == ["internet"]
+    assert Delay("receiver-mail").holders(lab.plan) == ["receiver-mail"]
+
+
+# --- The journal in the fabric --------------------------------------------------------------------
+
+
+def test_a_damaged_journal_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    code = (Path(__file__).parents[2] / "images/fabric/journal.py").read_text()
+    fabric = ModuleType("fabric_journal")
+    exec(compile(code, "images/fabric/journal.py", "exec"), vars(fabric))
+    fabric.JOURNAL, fabric.HISTORY = tmp_path, tmp_path / "history"  # type: ignore[attr-defined]
+    good = {"fault": "loss", "target": "dns", "parameters": {}, "state": "on", "applied": 1.0}
+    assert fabric.note({"id": "", **good}) == "f1"
+    fabric.tell({"on": True})
+    for text in ("", "{", "[]", "\0"):
+        id = fabric.note({"id": "", **good})
+        (tmp_path / f"{id}.json").write_text(text)
+        (tmp_path / "last").write_text(text)
+    (tmp_path / "fx.json").write_text("{}")
+    with (tmp_path / "history").open("a") as history:
+        history.write("\n{half")
+    found = fabric.noted()
+    assert [case["id"] for case in found] == ["f1", "f2", "f3", "f4", "f5"]
+    assert [case["fault"] for case in found] == ["loss", "?", "?", "?", "?"]
+    assert all({"target", "parameters", "state", "applied", "until"} <= set(one) for one in found)
+    assert [event["on"] for event in fabric.told()] == [True]
+    for case in found:
+        fabric.cross_out(case["id"])
+    assert fabric.noted() == []

@@ -1,4 +1,4 @@
-"""docs/faults.md lists the faults there are; `python tests/unit/test_faults_doc.py` writes the list."""
+"""docs/faults.md lists the faults there are; run as a program, this file writes the list."""
 
 from __future__ import annotations
 

@@ -1,20 +1,29 @@
-"""The soak's three parts, each for itself: letters, trouble on a schedule, and the judgment."""
+"""The soak's parts, each for itself: letters, trouble on a schedule, peace; then the outcome.
+
+The judge has tests of its own: test_soak_judgment.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from faultylab import FaultyLab
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.faults.fault import Fault, catalogue
-from lab.observe.maillog import LogLine
-from lab.soak.checker import Answer, Found, Judgment, Report, Submission, Waiting, judge
+from lab.engine.exec import Result
+from lab.faults.fault import Fault, catalogue, named
+from lab.soak.checker import Found, Report, judge
+from lab.soak.found import _reports, drained
 from lab.soak.letters import FORMS, Letter, letters
-from lab.soak.nemesis import Strike, schedule
+from lab.soak.nemesis import Strike, Stroke, schedule
+from lab.soak.run import Outcome, Spec
+from lab.views.soak import text
 
 PEOPLE = ["alice@sender.example", "bob@receiver.example", "dave@receiver.example"]
 ALICE, BOB, DAVE = PEOPLE
@@ -83,6 +92,11 @@ def test_as_many_are_on_at_a_time_as_was_asked() -> None:
     assert 1.7 < sum(one.ends - one.begins for one in strikes) / 900 < 2.3
 
 
+def test_a_strike_is_told_as_it_could_be_typed() -> None:
+    strike = Strike(1, 3, named("cable-flapping").told("dns", {"in_": "10m"}))
+    assert str(strike).endswith(" cable-flapping dns --in 10m")
+
+
 def test_only_what_fits_strikes() -> None:
     strikes = schedule(
         able(), seed=3, count=40, seconds=120, intensity=2, fits=lambda one: one.node == "dns"
@@ -90,245 +104,96 @@ def test_only_what_fits_strikes() -> None:
     assert strikes and {one.fault.node for one in strikes} == {"dns"}
 
 
-# --- The judgment ---------------------------------------------------------------------------------
-
-LETTER = Letter(1, 0.0, ALICE, (BOB,), "plain", 100, "<1@sender.example>")
-
-
-def judged(
-    answer: Answer = "acknowledged",
-    copies: int = 0,
-    returned: int = 0,
-    waiting: int = 0,
-    logs: Mapping[str, list[LogLine]] | None = None,
-    letter: Letter = LETTER,
-) -> Judgment:
-    found = Found(
-        {BOB: [letter.message_id] * copies, ALICE: []},
-        [Report(ALICE, letter.message_id, BOB)] * returned,
-        [Waiting("sender-mail", "A1", letter.message_id, BOB)] * waiting,
-        logs or {},
-    )
-    return judge([Submission(letter, answer, "2.0.0 Ok: queued as A1")], found)
-
-
-@pytest.mark.parametrize("answer", ["acknowledged", "refused", "unknown"])
-@pytest.mark.parametrize("copies", [0, 1])
-@pytest.mark.parametrize("returned", [0, 1])
-@pytest.mark.parametrize("waiting", [0, 1])
-def test_what_becomes_of_a_letter(answer: Answer, copies: int, returned: int, waiting: int) -> None:
-    found = judged(answer, copies, returned, waiting)
-    nowhere = not (copies or returned or waiting)
-    assert bool(found.lost) == (answer == "acknowledged" and nowhere)
-    assert bool(found.unexpected) == (answer == "refused" and copies > 0)
-    assert bool(found.recovered) == (answer == "unknown" and copies > 0)
-    assert bool(found.duplicated) == bool(copies and returned)
-    assert bool(found.unexplained) == bool(found.duplicated)  # no log says why
-    assert found.valid == (not (found.lost or found.unexpected or found.unexplained))
-
-
-def test_who_is_not_all_there_is_not_delivered() -> None:
-    """Of several recipients each counts."""
-    letter = Letter(1, 0.0, ALICE, (BOB, DAVE), "plain", 100, "<1@sender.example>")
-    found = judged(copies=1, letter=letter)
-    assert [(one.recipient, one.lost) for one in found.fates] == [(BOB, False), (DAVE, True)]
-    counts = found.counts()
-    assert (counts["attempted"], counts["deliveries"], counts["delivered"]) == (1, 2, 1)
-    assert counts["lost"] == 1 and not found.valid
-
-
-def test_what_nobody_wrote_is_unexpected() -> None:
-    found = judge([], Found({BOB: ["<other@somewhere.example>"]}, [], [], {}))
-    assert found.unexpected == [(BOB, "<other@somewhere.example>")] and not found.valid
-
-
-def test_what_is_in_a_wrong_mailbox_is_unexpected() -> None:
-    seen = Found({BOB: [LETTER.message_id], DAVE: [LETTER.message_id]}, [], [], {})
-    found = judge([Submission(LETTER, "acknowledged", "")], seen)
-    assert found.unexpected == [(DAVE, LETTER.message_id)]
-
-
-# Why something came twice, as the servers' logs have it: moment and words.
-TAKEN = [
-    (10.0, "postfix/cleanup[1]: A1: message-id=<1@sender.example>"),
-]
-PASSED_ON = [
-    (10.1, "postfix/cleanup[2]: B1: message-id=<1@sender.example>"),
-    (10.2, "LMTP B1"),
-    (10.2, "SAVED"),
-    (40.1, "postfix/cleanup[3]: B2: message-id=<1@sender.example>"),
-    (40.2, "LMTP B2"),
-    (40.2, "SAVED"),
-]
-UNHEARD = (
-    20.0,
-    "postfix/smtp[4]: A1: to=<bob@receiver.example>, relay=mail.receiver.example[203.0.113.25]:25, "
-    "delay=10, delays=0.1/0/0/9.9, dsn=4.4.2, status=deferred (lost connection with "
-    "mail.receiver.example[203.0.113.25] while sending end of data -- message may be sent more "
-    "than once)",
+@pytest.mark.parametrize(
+    ("done", "told"),
+    [(2, "8 letters and 2 faults in"), (1, "8 letters and 1 fault (of 2 wanted) in")],
 )
-STARTED = "postfix/master[7]: daemon started -- version 3.10.5, configuration /etc/postfix"
+def test_what_is_told_is_how_many_faults_there_were(done: int, told: str) -> None:
+    one = Strike(0, 1, named("delay").told("dns", {}))
+    strokes = [Stroke(one, case="f1")] * done + [Stroke(one, refused="dns is off")] * (2 - done)
+    spec = Spec(seed=1, messages=8, faults=2, seconds=10, intensity=1)
+    outcome = Outcome(spec, judge([], Found({}, [], [], {})), strokes, True, 0, 20.0)
+    assert f"seed 1: {told}" in text(outcome, Path("runs/1"))
 
 
-def log(node: str, *said: tuple[float, str]) -> list[LogLine]:
-    lines = []
-    for number, (moment, words) in enumerate(said, 1):
-        kind, _, queue_id = words.partition(" ")
-        if kind == "LMTP":
-            words = (
-                f"postfix/lmtp[5]: {queue_id}: to=<bob@receiver.example>, relay=x[private/lmtp], "
-                "delay=0.1, delays=0/0/0/0.1, dsn=2.0.0, status=sent (250 2.0.0 Saved)"
-            )
-        if words.startswith("postfix"):
-            words = f"Nov 24 10:00:00 mail {words}"
-        if words == "SAVED":
-            words = (
-                "lmtp(bob@receiver.example)<9><x>: Info: msgid=<1@sender.example>: "
-                "saved mail to INBOX"
-            )
-        lines.append(LogLine(node, number, moment, words))
-    return lines
+# --- Peace ----------------------------------------------------------------------------------------
 
 
-def test_two_copies_are_forgiven_if_the_sender_did_not_hear_the_answer() -> None:
-    logs = {
-        "sender-mail": log("sender-mail", *TAKEN, UNHEARD),
-        "receiver-mail": log("receiver-mail", *PASSED_ON),
-    }
-    found = judged(copies=2, logs=logs)
-    (fate,) = found.duplicated
-    (cause,) = fate.causes
-    assert (cause.line.node, cause.line.number) == ("sender-mail", 2)
-    assert "may be sent more than once" in cause.words
-    assert found.valid
+class Queues(FaultyLab):
+    """Two servers, whose queues hold so many messages each time they are asked."""
 
+    def __init__(self, *held: int) -> None:
+        super().__init__()
+        self.held = iter(held)
 
-def test_two_copies_are_forgiven_if_the_sender_was_ended_in_between() -> None:
-    logs = {
-        "sender-mail": log("sender-mail", *TAKEN, (25.0, STARTED)),
-        "receiver-mail": log("receiver-mail", *PASSED_ON),
-    }
-    (fate,) = judged(copies=2, logs=logs).duplicated
-    assert [cause.words for cause in fate.causes] == [
-        "sender-mail was ended before it had noted the answer"
-    ]
+    def run(self, node: str, argv: Sequence[str], **_: object) -> Result:
+        count = next(self.held) if "-j" in argv else 0
+        return Result(-min(count, 0), b"{}\n" * count, b"")
 
 
 @pytest.mark.parametrize(
-    "between",
+    ("held", "waiting"),
     [
-        [],
-        [(5.0, STARTED)],  # before the first time
-        [(45.0, STARTED)],  # after the second
+        ([0, 0, 0, 0], [0, 0]),
+        ([1, 0, 0, 0, 0, 0], [1, 0, 0]),
+        # On its way from the second to the first as they were asked.
+        ([0, 0, 1, 0, 0, 0, 0, 0], [0, 1, 0, 0]),
+        # One can't tell.
+        ([0, -1, 0, 0, 0, 0], [1, 0, 0]),
     ],
 )
-def test_two_copies_without_a_cause_are_not_forgiven(between: list[tuple[float, str]]) -> None:
-    logs = {
-        "sender-mail": log("sender-mail", *TAKEN, *between),
-        "receiver-mail": log("receiver-mail", *PASSED_ON),
-    }
-    found = judged(copies=2, logs=logs)
-    assert found.unexplained and not found.valid
+def test_queues_are_empty_when_they_were_so_twice(
+    held: list[int], waiting: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    told: list[int] = []
+    assert drained(Queues(*held), math.inf, told.append)
+    assert told == waiting
 
 
-def test_a_cause_of_one_duplicate_is_none_of_two() -> None:
-    third = [
-        (70.1, "postfix/cleanup[3]: B3: message-id=<1@sender.example>"),
-        (70.2, "LMTP B3"),
-        (70.2, "SAVED"),
-    ]
-    logs = {
-        "sender-mail": log("sender-mail", *TAKEN, UNHEARD),
-        "receiver-mail": log("receiver-mail", *PASSED_ON, *third),
-    }
-    assert judged(copies=3, logs=logs).unexplained
-    logs["sender-mail"] += log("sender-mail", (50.0, UNHEARD[1]))
-    assert not judged(copies=3, logs=logs).unexplained
+def test_queues_that_do_not_come_empty_are_not_waited_for_for_ever() -> None:
+    assert not drained(Queues(1, 0), 0.0, lambda waiting: None)
 
 
-def test_the_last_server_can_put_it_in_twice() -> None:
-    own = [
-        (10.1, "postfix/cleanup[2]: B1: message-id=<1@sender.example>"),
-        (10.2, "SAVED"),
-        (15.0, STARTED),
-        (15.1, "LMTP B1"),
-        (15.1, "SAVED"),
-    ]
-    logs = {"sender-mail": log("sender-mail", *TAKEN), "receiver-mail": log("receiver-mail", *own)}
-    (fate,) = judged(copies=2, logs=logs).duplicated
-    assert [cause.line.node for cause in fate.causes] == ["receiver-mail"]
-    logs["receiver-mail"] = [line for line in logs["receiver-mail"] if STARTED not in line.text]
-    assert judged(copies=2, logs=logs).unexplained
+REPORT = """From: MAILER-DAEMON@receiver.example (Mail Delivery System)
+Message-ID: <report@receiver.example>
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="x"
+
+--x
+Content-Type: text/plain
+
+I'm sorry to have to inform you.
+--x
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mail.receiver.example
+
+Final-Recipient: rfc822; bob@receiver.example
+Action: {}
+Status: 5.2.2
+
+Final-Recipient: rfc822; dave@receiver.example
+Action: delayed
+Status: 4.2.2
+--x
+Content-Type: {}
+
+From: alice@sender.example
+Message-ID: <1@sender.example>
+Subject: Letter 1
+
+--x--
+"""
 
 
-def test_what_arrives_after_the_sender_has_given_up_hope_is_explained() -> None:
-    """The kernel of a sender goes on sending what its program has let go of."""
-    late = [
-        (15.0, "postfix/smtpd[2]: B1: client=mail.sender.example[198.51.100.25]"),
-        (30.0, "postfix/cleanup[2]: B1: message-id=<1@sender.example>"),
-        *PASSED_ON[1:],
-    ]
-    logs = {
-        "sender-mail": log("sender-mail", *TAKEN, UNHEARD),
-        "receiver-mail": log("receiver-mail", *late),
-    }
-    assert judged(copies=2, logs=logs).duplicated[0].causes
-
-
-GIVEN_UP = (
-    "postfix/lmtp[5]: B1: to=<bob@receiver.example>, relay=x[private/lmtp], delay=0.1, "
-    "delays=0/0/0/0.1, dsn=5.2.2, status=bounced (552 5.2.2 Quota exceeded)"
-)
-REPORTED = [
-    (10.1, "postfix/cleanup[2]: B1: message-id=<1@sender.example>"),
-    (10.2, GIVEN_UP),
-    (10.3, "postfix/bounce[6]: B1: sender non-delivery notification: C1"),
-    (10.3, "postfix/cleanup[2]: C1: message-id=<report@receiver.example>"),
-]
-
-
-def test_a_report_that_is_refused_tells_nobody() -> None:
-    refused = GIVEN_UP.replace("B1", "C2").replace(BOB, ALICE)
-    logs = {
-        "receiver-mail": log("receiver-mail", *REPORTED),
-        "sender-mail": log(
-            "sender-mail",
-            (11.0, "postfix/cleanup[2]: C2: message-id=<report@receiver.example>"),
-            (11.1, refused),
-        ),
-    }
-    found = judged(logs=logs)
-    (fate,) = found.fates
-    assert fate.vain and fate.vain.line.node == "sender-mail" and "Quota" in fate.vain.words
-    assert not fate.lost and found.counts()["in vain"] == 1 and found.valid
-    # A report of which no log says what became of it excuses nothing.
-    assert judged(logs={"receiver-mail": log("receiver-mail", *REPORTED)}).lost
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(["acknowledged", "refused", "unknown"]),
-            st.integers(0, 2),
-            st.booleans(),
-            st.booleans(),
-        ),
-        max_size=30,
-    )
-)
-def test_the_books_add_up(what: list[tuple[Answer, int, bool, bool]]) -> None:
-    submissions, boxed, reports, waiting = [], [], [], []
-    for number, (answer, copies, returned, waits) in enumerate(what):
-        letter = Letter(number, 0.0, ALICE, (BOB,), "plain", 100, f"<{number}@sender.example>")
-        submissions.append(Submission(letter, answer, ""))
-        boxed += [letter.message_id] * copies
-        reports += [Report(ALICE, letter.message_id, BOB)] * returned
-        waiting += [Waiting("sender-mail", "A1", letter.message_id, BOB)] * waits
-    counts = judge(submissions, Found({BOB: boxed}, reports, waiting, {})).counts()
-    assert counts["attempted"] == len(what) == counts["deliveries"]
-    assert counts["acknowledged"] + counts["refused"] + counts["unknown"] == len(what)
-    assert counts["delivered"] == sum(copies > 0 for _, copies, _, _ in what)
-    assert counts["lost"] == sum(
-        answer == "acknowledged" and not (copies or returned or waits)
-        for answer, copies, returned, waits in what
-    )
+@pytest.mark.parametrize("original", ["message/rfc822", "text/rfc822-headers"])
+@pytest.mark.parametrize("action", ["failed", "delayed"])
+def test_a_report_is_read(action: str, original: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = json.dumps([{"text": REPORT.format(action, original).replace("\n", "\r\n")}])
+    lab = FaultyLab()
+    monkeypatch.setattr(lab, "run", lambda *_: Result(0, stored.encode(), b""))
+    [(identity, failures)] = _reports(lab, ALICE)
+    assert identity == "<report@receiver.example>"
+    expected = [Report(ALICE, "<1@sender.example>", BOB)] if action == "failed" else []
+    assert list(failures) == expected
