@@ -25,6 +25,8 @@ from lab.errors import UsageError
 from lab.faults.parameters import kind_of, spelled
 
 if TYPE_CHECKING:
+    from random import Random
+
     from lab.engine.lab import Lab
     from lab.engine.plan import Plan
 
@@ -85,6 +87,11 @@ class Fault:
     def targets(cls, plan: Plan) -> list[str]:
         """What it can strike in a lab."""
         return [name for name, node in plan.nodes.items() if node.kind in cls.kinds]
+
+    @classmethod
+    def by_chance(cls, plan: Plan, target: str, chance: Random) -> dict[str, str]:
+        """What it is told besides where faults strike at random, as people write it."""
+        return {}
 
     @classmethod
     def parameters(cls) -> tuple[dataclasses.Field[Any], ...]:

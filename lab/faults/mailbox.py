@@ -13,6 +13,8 @@ from lab.services import dovecot, render
 from lab.topology.model import MailServer
 
 if TYPE_CHECKING:
+    from random import Random
+
     from lab.engine.lab import Lab
     from lab.engine.plan import Plan
 
@@ -43,6 +45,12 @@ class MailboxFull(Inside):
     def targets(cls, plan: Plan) -> list[str]:
         nodes = plan.topology.nodes
         return [name for name in super().targets(plan) if getattr(nodes[name], "users", None)]
+
+    @classmethod
+    def by_chance(cls, plan: Plan, target: str, chance: Random) -> dict[str, str]:
+        # One mailbox only: if all are full, so are those of who would have to be told of it.
+        node = cast(MailServer, plan.topology.nodes[target])
+        return {"user": chance.choice(sorted(node.users))}
 
     @property
     def title(self) -> str:

@@ -30,6 +30,7 @@ from lab.faults.parameters import (
 
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
+    from lab.engine.plan import Plan
 
 _VALUES: Mapping[Kind[Any], Sequence[str]] = {
     LAB_TIME: ("5m", "10m", "20m"),
@@ -88,6 +89,7 @@ def able(lab: Lab, only: Sequence[str] = ()) -> dict[type[Fault], list[str]]:
 
 def schedule(
     able: Mapping[type[Fault], Sequence[str]],
+    plan: Plan,
     *,
     seed: int,
     count: int,
@@ -106,7 +108,8 @@ def schedule(
         ends = min(seconds, begins + usual * chance.uniform(0.4, 1.6))
         for _ in range(_TRIES):
             kind = chance.choice(list(able))
-            fault = kind.told(chance.choice(able[kind]), _told(kind, chance))
+            target = chance.choice(able[kind])
+            fault = kind.told(target, _told(kind, chance) | kind.by_chance(plan, target, chance))
             strike = Strike(begins, ends, fault)
             if fits(fault) and all(_go_together(strike, other) for other in strikes):
                 strikes.append(strike)

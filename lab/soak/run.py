@@ -99,6 +99,7 @@ def planned(lab: Lab, spec: Spec) -> tuple[list[Letter], list[nemesis.Strike]]:
     able = nemesis.able(lab, spec.only)
     strikes = nemesis.schedule(
         able,
+        lab.plan,
         seed=spec.seed,
         count=spec.faults,
         seconds=spec.seconds,

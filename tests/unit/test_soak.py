@@ -65,16 +65,18 @@ def test_a_letter_is_seven_bit_and_of_its_size(form: str) -> None:
 # --- Trouble --------------------------------------------------------------------------------------
 
 
+PLAN = FaultyLab().plan
+
+
 def able() -> dict[type[Fault], list[str]]:
-    plan = FaultyLab().plan
-    return {one: targets for one in catalogue().values() if (targets := one.targets(plan))}
+    return {one: targets for one in catalogue().values() if (targets := one.targets(PLAN))}
 
 
 @given(seed=st.integers(0, 1000), intensity=st.floats(0.5, 5))
 @settings(deadline=None, max_examples=20)
 def test_a_schedule_is_the_seeds_and_can_be_kept(seed: int, intensity: float) -> None:
     def made() -> list[Strike]:
-        return schedule(able(), seed=seed, count=60, seconds=180, intensity=intensity)
+        return schedule(able(), PLAN, seed=seed, count=60, seconds=180, intensity=intensity)
 
     strikes = made()
     assert strikes == made()
@@ -88,7 +90,7 @@ def test_a_schedule_is_the_seeds_and_can_be_kept(seed: int, intensity: float) ->
 
 
 def test_as_many_are_on_at_a_time_as_was_asked() -> None:
-    strikes = schedule(able(), seed=3, count=300, seconds=900, intensity=2)
+    strikes = schedule(able(), PLAN, seed=3, count=300, seconds=900, intensity=2)
     assert 1.7 < sum(one.ends - one.begins for one in strikes) / 900 < 2.3
 
 
@@ -99,7 +101,7 @@ def test_a_strike_is_told_as_it_could_be_typed() -> None:
 
 def test_only_what_fits_strikes() -> None:
     strikes = schedule(
-        able(), seed=3, count=40, seconds=120, intensity=2, fits=lambda one: one.node == "dns"
+        able(), PLAN, seed=3, count=40, seconds=120, intensity=2, fits=lambda one: one.node == "dns"
     )
     assert strikes and {one.fault.node for one in strikes} == {"dns"}
 
