@@ -135,6 +135,16 @@ def command(pid, argv):
     return [done.returncode, done.stdout + done.stderr]
 
 
+def frozen(pid):
+    """Whether the first program that the init `pid` has started is stopped (proc_pid_stat(5))."""
+    try:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        stat = pathlib.Path(f"/proc/{children[0]}/stat").read_text()
+    except (OSError, IndexError):  # it has ended this instant
+        return False
+    return stat.rpartition(") ")[2][0] in "Tt"
+
+
 def ask_dns(server, name, kind):
     """True if `server` answers a question (RFC 1035 §4.1) with at least one record."""
     question = b"".join(bytes([len(part)]) + part.encode() for part in name.split(".")) + b"\0"
@@ -353,6 +363,7 @@ def serve():
         "lend": lent.lend,
         "lent": lent.lent,
         "command": command,
+        "frozen": frozen,
         "note": journal.note,
         "cross_out": journal.cross_out,
         "noted": journal.noted,

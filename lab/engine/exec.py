@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 STDOUT, STDERR = 1, 2
+_SILENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -182,8 +183,12 @@ def run(
     user: str = "",
     environment: Mapping[str, str] | None = None,
     workdir: str | None = None,
+    patience: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Run `argv` in `container` to its end, giving it `stdin`; its output and exit status."""
+    """Run `argv` in `container` to its end, giving it `stdin`; its output and exit status.
+
+    `patience` is called each time it has said nothing for a while, and may raise.
+    """
     with Exec(container, argv, user=user, environment=environment, workdir=workdir) as program:
         if stdin:
             # A program may end without reading all of it; its exit status then tells why.
@@ -192,6 +197,12 @@ def run(
         with contextlib.suppress(OSError):
             program.close_stdin()
         output = {STDOUT: bytearray(), STDERR: bytearray()}
-        for stream, data in program.frames():
-            output[stream] += data
+        program.socket.settimeout(_SILENCE_SECONDS)
+        while True:
+            try:
+                for stream, data in program.frames():
+                    output[stream] += data
+                break
+            except TimeoutError:
+                patience()
         return Result(program.status(), bytes(output[STDOUT]), bytes(output[STDERR]))

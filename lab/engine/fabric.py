@@ -206,6 +206,10 @@ class Fabric:
         found: list[dict[str, Any]] = self._call("told", after=after)
         return found
 
+    def frozen(self, pid: int) -> bool:
+        """Whether the main program of the node whose first process is `pid` has been stopped."""
+        return bool(self._call("frozen", pid=pid))
+
     def deaf(self, asked: Sequence[tuple[int, Question]]) -> list[Question]:
         """Those of the questions to which nothing listens; nobody is called to find out."""
         wire = [(pid, *question.ask) for pid, question in asked]

@@ -70,8 +70,16 @@ class Lab:
     def run(
         self, node: str, argv: Sequence[str], *, stdin: bytes = b"", user: str = ""
     ) -> exec.Result:
-        """Run a program on `node` to its end. Raises NodeFailed if the node is off."""
-        return exec.run(self.container(node), argv, stdin=stdin, user=user)
+        """Run a program on `node` to its end. Raises NodeFailed if the node is off, or frozen."""
+
+        def not_frozen() -> None:
+            process = containers.process(self.container(node))
+            with Fabric.of(self.container(FABRIC)) as fabric:
+                if process and fabric.frozen(process):
+                    raise NodeFailed(f"node '{node}' is frozen", hint="lab fault status")
+
+        container = self.container(node)
+        return exec.run(container, argv, stdin=stdin, user=user, patience=not_frozen)
 
     @contextmanager
     def fabric(self) -> Iterator[Fabric]:

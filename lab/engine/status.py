@@ -34,6 +34,7 @@ def status(lab: Lab) -> dict[str, Any]:
     }
     silent: set[str] = set()
     ports: dict[str, bool] = {}
+    frozen: set[str] = set()
     faults: list[dict[str, Any]] = []
     if FABRIC in running:
         asked = [
@@ -45,6 +46,7 @@ def status(lab: Lab) -> dict[str, Any]:
         with lab.fabric() as fabric:
             ports = fabric.interfaces()
             silent = {question.node for question in fabric.deaf(asked)}
+            frozen = {node for node in running if fabric.frozen(running[node])}
             faults = [_fault(noted) for noted in fabric.noted()]
     return {
         "lab": lab.name,
@@ -56,7 +58,7 @@ def status(lab: Lab) -> dict[str, Any]:
             {
                 "name": name,
                 "kind": node.kind,
-                "state": _state(found.get(name), name in running, name in silent),
+                "state": _state(found.get(name), name in running, name in silent, name in frozen),
                 "addresses": [str(interface.address.ip) for interface in node.interfaces],
                 "hostname": lab.plan.site.hostname(name),
                 "container": lab.plan.container(name),
@@ -83,13 +85,13 @@ def _fault(noted: dict[str, Any]) -> dict[str, Any]:
     return named | {key: noted[key] for key in ("id", "parameters", "state", "applied", "until")}
 
 
-def _state(container: Container | None, runs: bool, silent: bool) -> str:
+def _state(container: Container | None, runs: bool, silent: bool, frozen: bool) -> str:
     if container is None or (container.state != "paused" and not runs):
         return "off"
+    if container.state == "paused" or frozen:
+        return "broken"
     if container.state == "running" and not silent:
         return "ready"
-    if container.state == "paused":
-        return "broken"
     inspected = client().api.inspect_container(container.id)["State"]
     started = datetime.fromisoformat(inspected["StartedAt"]).timestamp()
     return "starting" if time.time() - started < STARTING_SECONDS else "broken"
