@@ -56,7 +56,10 @@ def looked_up(stage: Stage, message: Message, answer: str | None, since: float) 
         f"{counted(len(near), 'question')}"
         + (f", {' and '.join(pauses)} of real time apart" if pauses and not answer else "")
         + f", on {' and '.join(networks)}: {', '.join(said)}",
-        all(one.status == answer for lookups in seen for one in lookups),
+        # Who finds the way may have asked in vain before: a question that was lost is asked again.
+        all(
+            one.status == answer for lookups in seen for one in (lookups[-1:] if found else lookups)
+        ),
         [
             place
             for lookups in seen
