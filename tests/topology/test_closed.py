@@ -109,7 +109,7 @@ def test_only_the_router_may_change_routes_or_addresses(lab: Lab) -> None:
     for name, node in lab.plan.nodes.items():
         may = "yes" if node.kind == "router" else "no"
         assert lab.run(name, ["sh", "-c", told]).text.split() == [may, may, may, "no"], name
-    undo = f"ip link del out; ip addr del {FAR_AWAY}/32 dev lo"  # with the address goes the route
+    undo = f"ip link del out; ip route del {FAR_AWAY} dev lo; ip addr del {FAR_AWAY}/32 dev lo"
     lab.run("internet", ["sh", "-c", undo]).check("undoing it")
 
 
