@@ -151,9 +151,7 @@ def delivered(lab: Lab, address: str, sent: Sent | str) -> StoredMessage:
     """The one copy of a message in a mailbox, waited for."""
     message_id = sent if isinstance(sent, str) else sent.message_id
     found = until(
-        f"{message_id} is in the mailbox of {address}",
-        lambda: arrived(lab, address, message_id),
-        seconds=90,  # a server that was refused may leave another in peace for a while
+        f"{message_id} is in the mailbox of {address}", lambda: arrived(lab, address, message_id)
     )
     assert len(found) == 1
     return found[0]
