@@ -5,7 +5,7 @@ from lab.scenarios import scenario
 from lab.scenarios.stage import Stage
 
 
-@scenario(rows=("N1", "N2", "N3", "N6", "N13"), lasts="3h", time_scale=1800)
+@scenario(rows=("N1", "N2", "N3", "N6", "N13"), lasts="3h", time_scale=600)
 def delivery(stage: Stage, later: str = "2h") -> None:
     alice, bob = stage.person("alice"), stage.person("bob")
     stage.tell("before")

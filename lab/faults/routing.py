@@ -73,6 +73,17 @@ class _Routed(Fault):
                 lambda *argv, process=process: fabric.command(process, *argv) for process in found
             ]
 
+    def _change(
+        self, lab: Lab, *changes: list[str], refused: str, hint: str, excused: str | None = None
+    ) -> None:
+        """Run `changes` at each router; raises LabError, `excused` in what it says excepted."""
+        with self._each(lab) as routers:
+            for command in routers:
+                for change in changes:
+                    status, said = command(*change)
+                    if status and (excused is None or excused not in said):
+                        raise LabError(refused, detail=said, hint=hint)
+
     def _addresses(self, lab: Lab) -> list[str]:
         return [str(one.address.ip) for one in lab.plan.nodes[self.node].interfaces]
 
@@ -83,20 +94,17 @@ class _Route(_Routed):
 
     route: ClassVar[str]
 
-    def _argv(self, verb: str, address: str, id: str) -> list[str]:
+    def _changes(self, lab: Lab, verb: str, id: str) -> list[list[str]]:
         # The metric tells apart even those whose protocol numbers are the same.
         own = ["metric", str(100 + int(id.removeprefix("f"))), "proto", _number(id)]
-        return ["ip", "route", verb, self.route, f"{address}/32", *own]
+        return [
+            ["ip", "route", verb, self.route, f"{address}/32", *own]
+            for address in self._addresses(lab)
+        ]
 
     def apply(self, lab: Lab, id: str) -> None:
-        with self._each(lab) as routers:
-            for command in routers:
-                for address in self._addresses(lab):
-                    status, said = command(*self._argv("replace", address, id))
-                    if status:
-                        raise LabError(
-                            "the router takes no such route", detail=said, hint="lab doctor"
-                        )
+        changes = self._changes(lab, "replace", id)
+        self._change(lab, *changes, refused="the router takes no such route", hint="lab doctor")
 
     def verify(self, lab: Lab, id: str) -> bool:
         ours = ["type", self.route, "proto", _number(id)]
@@ -108,12 +116,13 @@ class _Route(_Routed):
             )
 
     def revert(self, lab: Lab, id: str) -> None:
-        with self._each(lab) as routers:
-            for command in routers:
-                for address in self._addresses(lab):
-                    status, said = command(*self._argv("del", address, id))
-                    if status and "No such process" not in said:  # there is no such route
-                        raise LabError("the router keeps its route", detail=said, hint="lab up")
+        self._change(
+            lab,
+            *self._changes(lab, "del", id),
+            refused="the router keeps its route",
+            hint="lab up",
+            excused="No such process",  # there is no such route
+        )
 
 
 def _number(id: str) -> str:
@@ -177,15 +186,8 @@ class _Filtered(_Routed):
 
     def _have(self, lab: Lab, changes: list[str]) -> None:
         """Change the rules of each router, all at once or not at all."""
-        with self._each(lab) as routers:
-            for command in routers:
-                status, said = command("nft", "; ".join(changes))
-                if status:
-                    raise LabError(
-                        "the router does not take the change of its rules",
-                        detail=said,
-                        hint="lab doctor",
-                    )
+        refused = "the router does not take the change of its rules"
+        self._change(lab, ["nft", "; ".join(changes)], refused=refused, hint="lab doctor")
 
 
 def _table(id: str) -> str:

@@ -25,6 +25,13 @@ LONGEST_INTERFACE = 15
 LONGEST_HOSTNAME = 64
 # Postfix keeps times in a signed 32-bit count of seconds.
 LONGEST_WAIT = 2**31 - 1
+# The least each wait lasts, in real seconds, and why. Postfix takes a message up again as much as a
+# second before it is due (qmgr_active.c); should its last attempt then still hold it, Postfix lets
+# it lie for a minute ("skipped, still being delivered").
+LEAST = {
+    "retry": (3, "mail servers need 3 seconds between two tries"),
+    "delay_notice": (1, "mail servers count whole seconds"),
+}
 # Linux refuses these as names of interfaces, or has them already; the fabric is a container of
 # its own beside the nodes.
 RESERVED = {
@@ -86,21 +93,21 @@ def _order(schedule: Schedule) -> Iterator[Problem]:
 
 
 def _scale(schedule: Schedule, time_scale: float) -> Iterator[Problem]:
-    """Postfix counts whole seconds: a wait must last one at least, and not overflow."""
+    """A wait must last as long as Postfix needs at least, and not overflow."""
     for key in ("retry", "delay_notice", "give_up"):
         lab_seconds = getattr(schedule, key)
         if lab_seconds is None:
             continue
+        least, reason = LEAST.get(key, (0, ""))  # an early give_up is earlier than the retry
         path = _stated(schedule, key, "time_scale")
         written = write_duration(lab_seconds)
         if lab_seconds == 0:
             hint = "leave it out for no notice" if key == "delay_notice" else f"{key}: 30m, say"
             yield Problem(path, f"{key} must be longer than {written}", hint)
-        # An early give_up is reported as earlier than the retry.
-        elif lab_seconds < time_scale and key != "give_up":
+        elif lab_seconds < least * time_scale:
             real = f"{lab_seconds / time_scale:.2g}"
             what = f"at time scale {time_scale:g}, {key} {written} lasts {real} real seconds"
-            hint = f"mail servers count whole seconds: the largest time scale is {lab_seconds}"
+            hint = f"{reason}: the largest time scale is {lab_seconds / least:.10g}"
             yield Problem(path, what, hint)
         elif lab_seconds / time_scale > LONGEST_WAIT:
             what = f"at time scale {time_scale:g}, {key} {written} lasts longer than 68 real years"

@@ -28,7 +28,7 @@ from lab.services.dovecot import StoredMessage
 from lab.topology.loader import load
 
 LAB = (sys.executable, "-m", "lab")
-SCALE = 1800.0  # the textbook's half hour between two tries lasts a second
+SCALE = 600.0  # the textbook's half hour between two tries lasts 3 seconds
 BOB = "bob@receiver.example"
 ALICE = "alice@sender.example"
 

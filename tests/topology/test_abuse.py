@@ -42,7 +42,7 @@ from lab.errors import LabBusy
 ROUNDS = int(os.environ.get("LAB_ABUSE_ROUNDS", "2"))
 # The `lab` command, which says on its standard output when Python has started.
 STARTED = "import sys; from lab.cli import main; print(flush=True); sys.exit(main())"
-SCENARIO = ("scenario", "run", "receiver-down", "--time-scale", "1800")
+SCENARIO = ("scenario", "run", "receiver-down", "--time-scale", "600")
 
 
 class Command:
@@ -99,7 +99,7 @@ def runs_of(command: Command) -> set[str]:
 
 def test_an_interrupted_up_leaves_nothing(name: str, tmp_path: Path) -> None:
     for seed, moment in moments(2.0):
-        command = Command(name, "up", "--time-scale", "1800", cwd=tmp_path)
+        command = Command(name, "up", "--time-scale", "600", cwd=tmp_path)
         command.hit(signal.SIGINT, moment)
         status, said = command.end()
         where = f"seed {seed}, after {moment:.3f} s: {status}, {said}"
@@ -116,7 +116,7 @@ def test_an_interrupted_up_leaves_nothing(name: str, tmp_path: Path) -> None:
 
 def test_ctrl_c_pressed_again_and_again_leaves_nothing_either(name: str, tmp_path: Path) -> None:
     for seed, moment in moments(1.2):
-        command = Command(name, "up", "--time-scale", "1800", cwd=tmp_path)
+        command = Command(name, "up", "--time-scale", "600", cwd=tmp_path)
         for _ in range(5):
             command.hit(signal.SIGINT, moment)
             moment = 0.05
@@ -143,7 +143,7 @@ def test_what_a_killed_up_leaves_is_removed_by_down_or_made_whole_by_up(
     name: str, tmp_path: Path
 ) -> None:
     for seed, moment in moments(2.0):
-        command = Command(name, "up", "--time-scale", "1800", cwd=tmp_path)
+        command = Command(name, "up", "--time-scale", "600", cwd=tmp_path)
         command.hit(signal.SIGKILL, moment)
         _, said = command.end()
         where = f"seed {seed}, after {moment:.3f} s: {said}"

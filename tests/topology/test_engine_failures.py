@@ -116,7 +116,7 @@ def test_a_name_taken_by_somebody_elses_container_is_named_and_left_alone(name: 
     taken = f"maillab-{name}-dns"
     foreign = client().containers.create("maillab/base", name=taken)
     try:
-        done = run_lab(name, "up", "--time-scale", "1800")
+        done = run_lab(name, "up", "--time-scale", "600")
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr.endswith(
             f"lab: dns: the container name {taken} is taken by a container that is not this lab's\n"

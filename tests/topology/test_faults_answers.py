@@ -109,7 +109,7 @@ def test_only_one_recipient_is_refused(lab: Lab) -> None:
 
 def test_two_answers_go_together_and_each_heals_alone(lab: Lab) -> None:
     with lab.outage(smtp_answer(RECEIVER, code="451", stage="data")):
-        with lab.outage(greylisting(RECEIVER, wait="30m")):
+        with lab.outage(greylisting(RECEIVER, wait="10m")):
             sent = send(lab, ALICE, BOB)
             assert "Greylisted" in attempt(lab, sent).reason
             until("it is let in, and then refused", lambda: _said(lab, sent, "<DATA>"))
@@ -123,7 +123,7 @@ def _said(lab: Lab, sent: object, text: str) -> bool:
 
 
 def test_whom_it_does_not_know_it_greylists_and_then_knows(lab: Lab) -> None:
-    with struck(lab, "greylisting", RECEIVER, "--wait", "90m"):  # 3 real seconds
+    with struck(lab, "greylisting", RECEIVER, "--wait", "30m"):  # 3 real seconds
         sent = send(lab, ALICE, BOB)
         tried = attempt(lab, sent)
         assert (tried.status, tried.dsn) == ("deferred", "4.2.0")

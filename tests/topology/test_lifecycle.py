@@ -184,11 +184,11 @@ def test_a_running_lab_keeps_its_topology_and_its_clock(lab: Lab, tmp_path: Path
     text = (Path(__file__).parents[2] / "topologies/textbook.yaml").read_text(encoding="utf-8")
     other.write_text(text.replace("name: textbook", "name: other"), encoding="utf-8")
     before = {node: (one["Id"], one["State"]) for node, one in inspected(lab).items()}
-    for arguments in (["--time-scale", "60"], [str(other), "--time-scale", "1800"]):
+    for arguments in (["--time-scale", "60"], [str(other), "--time-scale", "600"]):
         done = run_lab(lab.name, "up", *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
-            f"lab: lab '{lab.name}' is up with topology 'textbook' at time scale 1800, "
+            f"lab: lab '{lab.name}' is up with topology 'textbook' at time scale 600, "
             "and a running lab keeps its topology\n"
             f"  → lab --lab {lab.name} down, or give the new one a name: lab --lab NAME up …\n"
         )

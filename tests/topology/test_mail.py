@@ -226,7 +226,7 @@ def test_status_as_json(lab: Lab) -> None:
     with lab.outage(cable_pulled("receiver-pc")):
         found = as_json(lab, "status")
     assert found.keys() >= {"lab", "topology", "time_scale", "nodes", "links", "faults"}
-    assert (found["lab"], found["topology"], found["time_scale"]) == (lab.name, "textbook", 1800)
+    assert (found["lab"], found["topology"], found["time_scale"]) == (lab.name, "textbook", 600)
     nodes = {node["name"]: node for node in found["nodes"]}
     expected = {
         "name": "sender-mail",

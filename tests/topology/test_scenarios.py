@@ -38,7 +38,7 @@ from lab.observe.packets import ACK, RST, SYN
 
 
 def test_delivery_goes_hop_by_hop_and_is_fetched_later(play: Play) -> None:
-    run = play("delivery", "--time-scale", "1800")
+    run = play("delivery", "--time-scale", "600")
     assert run.status == 0, run.stderr
     all_is_backed(run)
     every_event_is_of_its_type(run)
@@ -46,7 +46,7 @@ def test_delivery_goes_hop_by_hop_and_is_fetched_later(play: Play) -> None:
     assert len(calls(sender_lan, SENDER_PC, SENDER_MAIL, 587)) == 1
     [relay] = calls(receiver_lan, SENDER_MAIL, RECEIVER_MAIL, 25)
     [fetch] = calls(receiver_lan, RECEIVER_PC, RECEIVER_MAIL, 143)
-    assert fetch.frame.time - relay.frame.time >= 2 * 3600 / 1800
+    assert fetch.frame.time - relay.frame.time >= 2 * 3600 / 600
     assert not calls(sender_lan, SENDER_PC, RECEIVER_MAIL, 25), "no PC delivers by itself"
     assert not [p for p in receiver_lan if p.dst == RECEIVER_PC and p.flags & (SYN | ACK) == SYN]
     questions = [
@@ -82,7 +82,7 @@ def test_receiver_down_retries_on_schedule_and_delivers_once(play: Play) -> None
 
 
 def test_give_up_empties_the_queue_and_returns_a_report_in_three_parts(play: Play) -> None:
-    run = play("give-up", "--time-scale", "900")
+    run = play("give-up", "--time-scale", "600")
     assert run.status == 0, run.stderr
     all_is_backed(run)
     every_event_is_of_its_type(run)
@@ -91,8 +91,8 @@ def test_give_up_empties_the_queue_and_returns_a_report_in_three_parts(play: Pla
     [bounce] = [line for line in log if "sender non-delivery notification" in line]
     tries = [float(line.split()[0]) for line in log if "status=deferred" in line]
     assert len(tries) >= 4
-    # 4 h at 900 lab seconds a second are 16 s; whole seconds, and a first try of more than one.
-    assert float(expired.split()[0]) - tries[0] >= 12
+    # 4 h at 600 lab seconds a second are 24 s; whole seconds, and a first try of more than one.
+    assert float(expired.split()[0]) - tries[0] >= 20
     bounce_id = bounce.rsplit(" ", 1)[-1]
     assert any(f"{bounce_id}: from=<>" in line for line in log), "reports come from nobody"
     assert run.events("queue")[-1]["data"]["entries"] == []

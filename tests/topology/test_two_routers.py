@@ -9,7 +9,7 @@ from harness import run_lab, until
 LINE = """
 name: line
 title: Two routers in a line
-time_scale: 1800
+time_scale: 600
 networks:
   left: {subnet: 198.18.1.0/24}
   middle: {subnet: 198.18.2.0/24}
