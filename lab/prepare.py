@@ -15,7 +15,9 @@ from lab.topology.loader import load
 from lab.topology.model import Topology
 
 if TYPE_CHECKING:
+    from lab.engine.lifecycle import Progress
     from lab.engine.plan import Plan
+    from lab.faults.journal import Case
 
 
 def load_for(source: str, time_scale: float | None = None) -> Topology:
@@ -30,30 +32,43 @@ def load_for(source: str, time_scale: float | None = None) -> Topology:
 
 def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
     """`lab up`: load the topology, build what images are missing, heal what is wrong, reconcile."""
-    from lab.engine import containers
-    from lab.engine.lifecycle import up
-    from lab.engine.plan import FABRIC, plan
-    from lab.faults import journal
+    from lab.engine.plan import plan
     from lab.views.progress import up_progress
 
     planned = plan(load_for(source, time_scale), name, time_scale)
     images_ready()
-    there = containers.find(name)
-    healed = []
     with up_progress() as progress:
-        with suppress(LabNotUp):
-            # By the fabric: what a fault has done to a router outlives it, and is in our way.
-            containers.revive(one for one in there if one.node == FABRIC)
-            healed += journal.heal_all(Lab.attach(name)) if there else []
-        lab = up(planned, progress)
-        if there:
-            # What could not be reached before can be now; of most nothing is left to be undone.
-            healed += journal.heal_all(lab)
+        lab, healed, left = mended(planned, progress)
     for case in healed:
         click.echo(f"healed {case.id}: {case.fault.healed}", err=True)
-    for case in journal.cases(lab) if there else ():
+    for case in left:
         click.echo(f"still on: {case.fault.title}; lab fault heal {case.id} says why", err=True)
     return lab
+
+
+def mended(
+    planned: Plan, progress: Progress = lambda line: None
+) -> tuple[Lab, list[Case], list[Case]]:
+    """The lab of `planned`, whole; the faults that were healed, and those that could not be.
+
+    Raises what lab.engine.lifecycle.up raises.
+    """
+    from lab.engine import containers
+    from lab.engine.lifecycle import up
+    from lab.engine.plan import FABRIC
+    from lab.faults import journal
+
+    there = containers.find(planned.lab)
+    healed = []
+    with suppress(LabNotUp):
+        # By the fabric: what a fault has done to a router outlives it, and is in our way.
+        containers.revive(one for one in there if one.node == FABRIC)
+        healed += journal.heal_all(Lab.attach(planned.lab)) if there else []
+    lab = up(planned, progress)
+    if there:
+        # What could not be reached before can be now; of most nothing is left to be undone.
+        healed += journal.heal_all(lab)
+    return lab, healed, journal.cases(lab) if there else []
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from wires import inside
 
 RETRY_SECONDS = 0.01  # between two tries at a service that does not answer yet
 TRY_SECONDS = 1.0  # for one try
+KEPT = pathlib.Path("/lab/kept")
 
 
 def configure(pid, files):
@@ -66,6 +67,45 @@ def configure(pid, files):
     return True
 
 
+def furnish(pid, files):
+    """Have a node's files say what they should, whatever has become of them since."""
+    root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
+    try:
+        for file in files:
+            if not says(root, file["path"], file["content"]):
+                write(root, file["path"], file["content"], file["mode"])
+    finally:
+        os.close(root)
+
+
+def says(root, path, content):
+    """Whether there is such a file below the folder open as `root`, and it says just that."""
+    parents, _, name = path.rpartition("/")
+    with folder(root, parents) as parent:
+        try:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
+        except OSError:
+            return False
+        with open(file, "rb") as stream:  # noqa: PTH123
+            return stream.read(len(content) + 1) == content.encode()
+
+
+def keep(name, text=None):
+    """What the lab keeps under `name`, for as long as it is there: `text`, unless it has some."""
+    with contextlib.suppress(FileNotFoundError):
+        return (KEPT / name).read_text()
+    if text is None:
+        return None
+    KEPT.mkdir(mode=0o700, exist_ok=True)
+    new = KEPT / f".{name}.{os.getpid()}"
+    new.touch(mode=0o600)
+    new.write_text(text)
+    with contextlib.suppress(FileExistsError):  # whoever is first
+        os.link(new, KEPT / name)
+    new.unlink()
+    return (KEPT / name).read_text()
+
+
 @contextlib.contextmanager
 def folder(root, path):
     """The folder `path` below the one open as `root`, open, and made where it is missing."""
@@ -83,12 +123,14 @@ def folder(root, path):
 
 
 def write(root, path, content, mode):
-    """Write a file below the folder open as `root`; whatever was there before makes way for it."""
+    """Write a file below the folder open as `root`; whatever was there before makes way for it.
+
+    Whoever reads it meanwhile finds the one or the other, whole.
+    """
     parents, _, name = path.rpartition("/")
+    new = f".{name}.{time.time_ns()}"
     with folder(root, parents) as parent:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=parent)
-        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=parent)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=parent)
         with open(file, "w") as stream:  # noqa: PTH123
             os.fchmod(file, mode)
             stream.write(content)
@@ -97,6 +139,7 @@ def write(root, path, content, mode):
             # older.
             written = time.time() - 60
             os.utime(file, (written, written))
+        os.rename(new, name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
 def give(root, path, owner):
@@ -222,6 +265,8 @@ def serve():
         "interfaces": wires.interfaces,
         "bridges": wires.bridges,
         "configure": configure,
+        "furnish": furnish,
+        "keep": keep,
         "plug": wires.plug,
         "pull": wires.pull,
         "push": wires.push,

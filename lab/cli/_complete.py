@@ -52,6 +52,13 @@ def _people(lab: str) -> Iterable[str]:
     return mailboxes_of(Lab.attach(lab).plan.topology)
 
 
+def _seats(lab: str) -> Iterable[str]:
+    from lab.engine.lab import Lab
+    from lab.seats.seat import seats
+
+    return map(str, seats(Lab.attach(lab).plan.topology))
+
+
 def _topologies(lab: str) -> Iterable[str]:
     from lab.topology.loader import topology_names
 
@@ -62,6 +69,12 @@ def _scenarios(lab: str) -> Iterable[str]:
     from lab.scenarios import names
 
     return names()
+
+
+def _languages(lab: str) -> Iterable[str]:
+    from lab.scenarios.narration import LANGUAGES
+
+    return LANGUAGES
 
 
 def _runs(lab: str) -> Iterable[str]:
@@ -97,9 +110,11 @@ def targets(fault: type[Fault]) -> Complete:
 
 cases = _from(_cases)
 faults = _from(_faults)
+languages = _from(_languages)
 nodes = _from(_nodes)
 places = _from(_places)
 people = _from(_people)
+seats = _from(_seats)
 topologies = _from(_topologies)
 scenarios = _from(_scenarios)
 runs = _from(_runs)

@@ -140,3 +140,36 @@ def events(topology: str, messages: int, as_json: bool) -> None:
         for one in found
     ]
     click.echo(table(("event", "how many", "median ms", "95 %", "99 %", "max"), rows))
+
+
+@command.command("exec")
+@click.argument("topology", default="textbook", shell_complete=_complete.topologies)
+@click.option("--rounds", "-n", type=click.IntRange(min=1), default=50, show_default=True)
+@json_option
+def exec_(topology: str, rounds: int, as_json: bool) -> None:
+    """Time a program (`true`) in a seat that is open, beside one started by the engine.
+
+    On a lab of its own; in turn, round after round. Also how long it takes to open a seat.
+    """
+    from lab.prepare import images_ready, load_for
+    from lab.seats.bench import bench_exec
+
+    loaded = load_for(topology)
+    images_ready()
+    timings = bench_exec(loaded, rounds, note)
+    if as_json:
+        emit_json([{"what": one.what, "real_seconds": list(one.seconds)} for one in timings])
+        return
+    from lab.views.tables import table
+
+    rows = [
+        (
+            one.what,
+            *(
+                f"{1000 * seconds:.1f}"
+                for seconds in (min(one.seconds), one.median, max(one.seconds))
+            ),
+        )
+        for one in timings
+    ]
+    click.echo(table(("milliseconds", "min", "median", "max"), rows))

@@ -23,6 +23,7 @@ def command(lab_name: str, every: bool) -> None:
     from lab.engine import containers
     from lab.engine.lifecycle import down, sweep
     from lab.errors import LabBusy
+    from lab.seats import openssh
 
     for name in sweep():
         note(f"removed '{name}', left by a scenario that was killed")
@@ -34,6 +35,7 @@ def command(lab_name: str, every: bool) -> None:
         except LabBusy as error:  # the others need not wait for it
             busy = busy or error
             continue
+        openssh.forget(name)
         note(
             f"lab '{name}' is down ({count} containers removed)"
             if count

@@ -29,16 +29,18 @@ def command(lab_name: str, user: str, node: str, argv: tuple[str, ...]) -> None:
       lab exec -u alice sender-pc -- mutt
       lab exec sender-mail -- nc -C mail.receiver.example 25
     """
-    from lab.engine.interactive import attach_terminal, pass_through
+    from lab.engine.exec import Exec
+    from lab.engine.interactive import join_pipes, join_terminal, on_a_terminal, terminal_type
     from lab.engine.lab import Lab
 
     lab = Lab.attach(lab_name)
     container = lab.container(lab.node(node))
     lab.process(node)
     home = _home(lab, node, user)
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    run = attach_terminal if terminal else pass_through
-    sys.exit(run(container, argv, user, home))
+    tty = on_a_terminal()
+    told = {"TERM": terminal_type()} if tty else {}
+    with Exec(container, argv, user=user, environment=told, workdir=home, tty=tty) as program:
+        sys.exit(join_terminal(program) if tty else join_pipes(program))
 
 
 def _home(lab: Lab, node: str, user: str) -> str | None:

@@ -117,6 +117,18 @@ class Fabric:
         new: bool = self._call("configure", pid=pid, files=[vars(file) for file in files])
         return new
 
+    def furnish(self, files: Sequence[File], pid: int) -> None:
+        """Have files of the node whose first process is `pid` say what they should."""
+        self._call("furnish", pid=pid, files=[vars(file) for file in files])
+
+    def keep(self, name: str, text: str | None = None) -> str | None:
+        """What the lab keeps under `name` while it is there: `text`, unless it has some already.
+
+        None if it has none, and is given none.
+        """
+        kept: str | None = self._call("keep", name=name, text=text)
+        return kept
+
     def plug(
         self, interface: Interface, routes: Sequence[Route], pid: int, *, anew: bool = False
     ) -> bool:

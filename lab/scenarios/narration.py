@@ -1,36 +1,61 @@
-"""What is told around a scenario: its words, kept beside it in a file of their own.
+"""What is told around a scenario: its words, kept beside it in files of their own.
 
-The file maps keys to texts; `title` and `summary` are always there. A text may name values in
-braces ({server}), which the scenario gives when it tells it.
+A file maps keys to texts; `title` and `summary` are always there. A text may name values in
+braces ({server}), which the scenario gives when it tells it. `story.yaml` is English, and
+`story.ko.yaml` beside it the same in Korean: the same keys, the same names in braces.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from lab.errors import UsageError
 
+ENGLISH = "en"
+LANGUAGES = {ENGLISH: "English", "ko": "한국어"}
+
+
+def language(said: str | None = None) -> str:
+    """The language to tell in: `said`, else LAB_LANG, else the locale's, else English.
+
+    Raises UsageError if `said`, or LAB_LANG, is none that is spoken here.
+    """
+    wanted = said or os.environ.get("LAB_LANG")
+    if wanted:
+        if wanted not in LANGUAGES:
+            spoken = ", ".join(f"{code} ({name})" for code, name in LANGUAGES.items())
+            raise UsageError(f"nothing is told in '{wanted}' here", hint=f"one of: {spoken}")
+        return wanted
+    # In the order of locale(7). "C" and "POSIX" are nobody's language.
+    variables = map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))
+    locale = next(filter(None, variables), "").replace("-", "_")
+    code = locale.partition("_")[0].partition(".")[0]
+    return code if code in LANGUAGES else ENGLISH
+
 
 class Narration:
-    """The texts of one scenario."""
+    """The texts of one scenario, in a language; in English where they are not in that."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lang: str = ENGLISH) -> None:
         import yaml
 
-        self._path = path
+        other = path.with_suffix(f".{lang}.yaml")
+        self.lang = lang if lang != ENGLISH and other.is_file() else ENGLISH
+        self.path = path if self.lang == ENGLISH else other
         try:
-            self._texts = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+            self.texts = dict(yaml.safe_load(self.path.read_text(encoding="utf-8")))
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
-            raise UsageError(f"can't read the narration: {error}", where=str(path)) from error
+            raise UsageError(f"can't read the narration: {error}", where=str(self.path)) from error
 
     def need(self, keys: Iterable[str]) -> None:
         """Raises UsageError naming those of `keys` that there are no texts for."""
-        missing = [key for key in ("title", "summary", *keys) if key not in self._texts]
+        missing = [key for key in ("title", "summary", *keys) if key not in self.texts]
         if missing:
             raise UsageError(
                 f"the narration has no {', '.join(map(repr, missing))}",
-                where=str(self._path),
+                where=str(self.path),
                 hint="add the text under that key",
             )
 
@@ -47,8 +72,8 @@ class Narration:
     def text(self, key: str, **values: object) -> str:
         """The text of `key`, with `values` in their places. Raises UsageError for a wrong key."""
         try:
-            return str(self._texts[key]).strip().format(**values)
+            return str(self.texts[key]).strip().format(**values)
         except KeyError as error:
             raise UsageError(
-                f"the narration has no {error} (needed for '{key}')", where=str(self._path)
+                f"the narration has no {error} (needed for '{key}')", where=str(self.path)
             ) from error

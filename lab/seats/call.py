@@ -6,10 +6,11 @@ leaves the PC's interface and crosses the lab's wires.
 
 from __future__ import annotations
 
+import http.client
 import io
 import smtplib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lab.engine.exec import STDOUT, Exec
 
@@ -23,13 +24,23 @@ class Call:
     """A connection from `node` to `host`:`port`; what of a socket Python's mail clients need.
 
     `patience` is how many real seconds may pass without a word from the other side: then, and when
-    the connection can't be made or breaks, what is asked for next raises OSError or is empty.
+    the connection can't be made or breaks, what is asked for next raises OSError or is empty. It
+    ends by itself when nobody has said a word for `idle` real seconds, or else twice as many.
     """
 
-    def __init__(self, lab: Lab, node: str, host: str, port: int, patience: float) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        node: str,
+        host: str,
+        port: int,
+        patience: float,
+        *,
+        idle: float | None = None,
+    ) -> None:
         # -N: the end of our words is told to the other side; -w: so that it ends should we be
         # killed and nobody over there say anything either.
-        argv = ["nc", "-N", "-w", f"{2 * patience:.0f}", host, str(port)]
+        argv = ["nc", "-N", "-w", f"{idle or 2 * patience:.0f}", host, str(port)]
         self._program = Exec(lab.container(node), argv)
         self._frames = self._program.frames()
         self._patience = patience
@@ -83,3 +94,15 @@ class SMTP(smtplib.SMTP):
 
     def _get_socket(self, host: str, port: int, timeout: float) -> Any:
         return Call(*self._where)
+
+
+class HTTP(http.client.HTTPConnection):
+    """http.client's, at a PC of the lab. It asks for more over the same connection while it can."""
+
+    def __init__(self, lab: Lab, node: str, host: str, port: int, patience: float) -> None:
+        self._where = (lab, node, host, port, patience)
+        super().__init__(host, port)
+
+    def connect(self) -> None:
+        """Have netcat connect, there."""
+        self.sock = cast(Any, Call(*self._where))

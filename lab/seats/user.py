@@ -50,9 +50,12 @@ class UserAgent:
         self.seat = seat
 
     def compose(self, to: tuple[str, ...], subject: str, body: str) -> EmailMessage:
-        """A message as a mail program writes it: 7-bit whatever is in it (RFC 2045, 2047)."""
+        """A message as a mail program writes it: 7-bit whatever is in it (RFC 2045, 2047).
+
+        Its lines have at most 76 characters, as encoded ones must (RFC 2045 §6.7, RFC 2047 §2).
+        """
         server = cast(MailServer, self.lab.plan.topology.nodes[self.server])
-        message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
+        message = EmailMessage(policy=SMTP.clone(cte_type="7bit", max_line_length=76))
         message["Date"] = format_datetime(datetime.now(UTC))
         message["From"] = formataddr((server.users[self.login].name or self.login, self.address))
         message["To"] = ", ".join(to)

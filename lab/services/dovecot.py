@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from email.header import decode_header, make_header
 from typing import TYPE_CHECKING
 
-from lab.errors import UsageError
+from lab.errors import LabError, UsageError
 from lab.services.pc import server_of
 from lab.topology.model import MailServer
 
@@ -19,6 +20,7 @@ _FIELDS = (
     "mailbox uid hdr.from hdr.to hdr.subject hdr.message-id "
     "size.virtual flags date.received.unixtime guid"
 )
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,22 @@ def mailbox(lab: Lab, address: str) -> list[StoredMessage]:
     fetch = ["doveadm", "-f", "json", "fetch", "-u", address, _FIELDS, "ALL"]
     listing = lab.run(node, fetch).check(f"asking {node} for the mailbox of {address}").text
     return [_message(item) for item in json.loads(listing or "[]")]
+
+
+def arrived(lab: Lab, address: str, message_id: str, seconds: float = 30) -> StoredMessage:
+    """The message in the mailbox of `address`, once it is there.
+
+    Raises LabError if that takes longer than `seconds` of real time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        for one in mailbox(lab, address):
+            if one.message_id == message_id:
+                return one
+        if time.monotonic() > deadline:
+            what = f"{message_id} is not in the mailbox of {address} after {seconds:g} s"
+            raise LabError(what, hint="lab queue, lab trace")
+        time.sleep(_LOOK_SECONDS)
 
 
 def message(lab: Lab, address: str, folder: str, uid: int) -> bytes:

@@ -1,0 +1,101 @@
+"""The user's own browser, in somebody's chair: all it fetches comes by way of their PC.
+
+It is given a profile of its own, which is gone afterwards: no cookie, no password and no page of
+the user's is in it, and nothing of the lab stays.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab.errors import LabError
+
+# The names under which they are installed, the likelier first; macOS has them elsewhere.
+CHROMIUM = (
+    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser",
+    "microsoft-edge",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+)  # fmt: skip
+FIREFOX = ("firefox", "firefox-esr", "/Applications/Firefox.app/Contents/MacOS/firefox")
+# Firefox: everything by the proxy, names included, and not a word to its maker.
+_PREFERENCES = {
+    "network.proxy.type": "1",
+    "network.proxy.socks": '"127.0.0.1"',
+    "network.proxy.socks_version": "5",
+    "network.proxy.socks_remote_dns": "true",
+    "network.proxy.no_proxies_on": '""',
+    "network.captive-portal-service.enabled": "false",
+    "network.connectivity-service.enabled": "false",
+    "browser.shell.checkDefaultBrowser": "false",
+    "browser.aboutwelcome.enabled": "false",
+    "datareporting.policy.dataSubmissionEnabled": "false",
+    "dom.security.https_first": "false",
+    "app.update.enabled": "false",
+}
+
+
+def installed(wanted: str | None = None) -> str:
+    """The browser there is (or `wanted`, a program). Raises LabError if there is none."""
+    for name in (wanted,) if wanted else (*CHROMIUM, *FIREFOX):
+        if found := shutil.which(name):
+            return found
+    raise LabError(
+        f"there is no browser '{wanted}' on this machine"
+        if wanted
+        else "there is neither Chromium (or a kin of it) nor Firefox on this machine",
+        hint="lab forward --socks 1080, and have your browser use it as its SOCKS 5 proxy",
+    )
+
+
+@contextmanager
+def opened(browser: str, url: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The browser runs, with the SOCKS port `port` as its only way out, while the block does."""
+    with tempfile.TemporaryDirectory(prefix="maillab-browser-", ignore_cleanup_errors=True) as home:
+        if "firefox" in Path(browser).name.lower():
+            argv = _firefox(browser, Path(home), port)
+        else:
+            argv = _chromium(browser, Path(home), port)
+        silent = subprocess.DEVNULL
+        program = subprocess.Popen([*argv, url], stdin=silent, stdout=silent, stderr=silent)
+        try:
+            yield program
+        finally:
+            program.terminate()
+            try:
+                program.wait(5)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
+
+
+def _chromium(browser: str, home: Path, port: int) -> list[str]:
+    return [
+        browser,
+        f"--user-data-dir={home}",
+        f"--proxy-server=socks5://127.0.0.1:{port}",
+        # Else it would not send what is for 127.0.0.1 by the proxy, nor keep from asking the DNS.
+        "--proxy-bypass-list=<-loopback>",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        "--no-first-run",
+        "--no-default-browser-check",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        # Its sandbox refuses to be root's; there is nothing but the lab to be kept out.
+        *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+    ]
+
+
+def _firefox(browser: str, home: Path, port: int) -> list[str]:
+    told = _PREFERENCES | {"network.proxy.socks_port": str(port)}
+    lines = (f'user_pref("{name}", {value});\n' for name, value in told.items())
+    (home / "user.js").write_text("".join(lines))
+    return [browser, "--no-remote", "--profile", str(home)]

@@ -1,0 +1,266 @@
+"""SSH to a seat, over a pipe: nothing listens, no port is published, no network is needed.
+
+The engine starts an sshd in the machine whose standard input and output are the connection
+(sshd(8), -i), and carries these two. Whatever reaches the engine reaches every seat, and the
+traffic of a seat starts in the seat's machine, and crosses the lab's wires.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import queue
+import shlex
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from lab.engine.exec import STDERR, STDOUT, Exec, Result
+from lab.errors import LabError, NodeFailed
+from lab.seats.keys import Keys, keys
+from lab.seats.seat import Seat, seats
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from lab.engine.lab import Lab
+
+SSHD = ("/usr/sbin/sshd", "-i", "-e", "-f", "/lab/seat.conf")
+_HELLO_SECONDS = 15.0
+_DIAL_SECONDS = 130.0  # as long as Linux tries to connect (tcp(7): tcp_syn_retries)
+_ALIVE_SECONDS = 15.0
+_CHUNK = 65536
+
+
+class NotReached(LabError):
+    """A seat's machine could not connect to where it was to (RFC 4254 §5.1)."""
+
+
+@contextmanager
+def pipe(lab: Lab, seat: Seat, found: Keys) -> Iterator[Exec]:
+    """An SSH server in the machine of `seat`, to be spoken to.
+
+    Raises NodeFailed if the machine is off, or frozen.
+    """
+    process = lab.process(seat.node)
+    people = [one.login for one in seats(lab.plan.topology) if one.node == seat.node]
+    with lab.fabric() as fabric:
+        fabric.furnish(found.files(people), process)
+        if fabric.frozen(process):
+            raise NodeFailed(f"node '{seat.node}' is frozen", hint="lab fault status")
+    with Exec(lab.container(seat.node), SSHD) as program:
+        yield program
+
+
+@contextmanager
+def connect(lab: Lab, seat: Seat) -> Iterator[Connection]:
+    """A connection to a seat.
+
+    Raises NodeFailed if its machine is off or frozen, LabError if it does not open, or is lost.
+    """
+    import paramiko
+
+    found = keys(lab)
+    with pipe(lab, seat, found) as program:
+        wire = _Wire(program)
+        transport = paramiko.Transport(cast(Any, wire))
+        transport.banner_timeout = transport.auth_timeout = _HELLO_SECONDS
+        transport.set_keepalive(int(_ALIVE_SECONDS))
+        try:
+            transport.connect(
+                hostkey=_public(found.host_public),
+                username=seat.login,
+                pkey=_private(found.user),
+            )
+            yield Connection(seat, transport)
+        except (paramiko.SSHException, EOFError) as error:
+            raise LabError(
+                f"seat {seat} does not open" if not transport.authenticated else f"{seat} is gone",
+                detail=wire.said.decode(errors="replace").strip() or str(error),
+                hint="lab status",
+            ) from error
+        finally:
+            transport.close()
+
+
+class Connection:
+    """An open seat: programs run there, and connections start from there, side by side."""
+
+    def __init__(self, seat: Seat, transport: paramiko.Transport) -> None:
+        self.seat = seat
+        self._transport = transport
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still open."""
+        return self._transport.is_active()
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Result:
+        """Run a program in the seat to its end, giving it `stdin`."""
+        with self.program(argv) as program:
+            feeding = threading.Thread(target=program.feed, args=(stdin,), daemon=True)
+            feeding.start()
+            output = {STDOUT: bytearray(), STDERR: bytearray()}
+            for stream, data in program.frames():
+                output[stream] += data
+            return Result(program.status(), bytes(output[STDOUT]), bytes(output[STDERR]))
+
+    @contextmanager
+    def program(
+        self, argv: Sequence[str] = (), *, terminal: tuple[str, int, int] | None = None
+    ) -> Iterator[Program]:
+        """A program in the seat, or (without one) a login shell, to be spoken to.
+
+        `terminal` is what it is given as one: its type, rows and columns.
+        """
+        with contextlib.closing(self._transport.open_session()) as channel:
+            if terminal:
+                kind, rows, columns = terminal
+                channel.get_pty(kind, columns, rows)
+            if argv:
+                channel.exec_command(shlex.join(argv))
+            else:
+                channel.invoke_shell()
+            program = Program(channel)
+            try:
+                yield program
+            finally:
+                program.hang_up()
+
+    def dial(self, host: str, port: int) -> paramiko.Channel:
+        """Connect from the seat's machine to host:port; the name is looked up there.
+
+        Raises NotReached with the reason the machine gives.
+        """
+        import paramiko
+
+        try:
+            return self._transport.open_channel(
+                "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=_DIAL_SECONDS
+            )
+        except paramiko.ChannelException as error:
+            raise NotReached(f"{host}:{port} can't be reached: {error.text}") from error
+        except paramiko.SSHException as error:
+            raise NotReached(f"{host}:{port} can't be reached: {error}") from error
+
+
+class Program:
+    """A program running in a seat: write to its stdin, read its output as it comes."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def write(self, data: bytes) -> None:
+        """Send `data` to the program's standard input."""
+        self._channel.sendall(data)
+
+    def close_stdin(self) -> None:
+        """Tell the program that its input has ended."""
+        self._channel.shutdown_write()
+
+    def feed(self, stdin: bytes) -> None:
+        """Give it all of its input; one that ends before it has read that is not waited for."""
+        with contextlib.suppress(OSError, EOFError):
+            if stdin:
+                self.write(stdin)
+            self.close_stdin()
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """(STDOUT or STDERR, bytes) as they arrive, until the program ends."""
+        arrived: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
+
+        def listen(stream: int, read: Any) -> None:
+            with contextlib.suppress(OSError, EOFError):
+                while data := read(_CHUNK):
+                    arrived.put((stream, data))
+            arrived.put((stream, b""))
+
+        for stream, read in ((STDOUT, self._channel.recv), (STDERR, self._channel.recv_stderr)):
+            threading.Thread(target=listen, args=(stream, read), daemon=True).start()
+        open_ = 2
+        while open_:
+            stream, data = arrived.get()
+            if data:
+                yield stream, data
+            else:
+                open_ -= 1
+
+    def status(self) -> int:
+        """Its exit status once its output has ended; -1 if a signal ended it (or its machine)."""
+        return self._channel.recv_exit_status()
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell its terminal its size."""
+        self._channel.resize_pty(columns, rows)
+
+    def hang_up(self) -> None:
+        """End it, should it still run (RFC 4254 §6.9): without a terminal sshd would let it go on.
+
+        paramiko has no call for that.
+        """
+        import paramiko
+
+        if self._channel.exit_status_ready() or self._channel.closed:
+            return
+        request = paramiko.Message()
+        request.add_byte(bytes([paramiko.common.MSG_CHANNEL_REQUEST]))
+        request.add_int(self._channel.remote_chanid)
+        request.add_string("signal")
+        request.add_boolean(False)
+        request.add_string("HUP")
+        with contextlib.suppress(paramiko.SSHException, OSError, EOFError):
+            cast(Any, self._channel.get_transport())._send_user_message(request)
+
+
+class _Wire:
+    """The standard streams of an sshd as paramiko wants its socket."""
+
+    def __init__(self, program: Exec) -> None:
+        self._program = program
+        self._pending = b""
+        self.said = bytearray()
+        self.closed = self._closed = False
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._program.socket.settimeout(seconds)
+
+    def gettimeout(self) -> float | None:
+        return self._program.socket.gettimeout()
+
+    def send(self, data: bytes) -> int:
+        return self._program.socket.send(data)
+
+    def sendall(self, data: bytes) -> None:
+        self._program.write(data)
+
+    def recv(self, size: int) -> bytes:
+        while not self._pending:
+            stream, data = next(self._program.frames(), (STDOUT, b""))
+            if stream == STDERR:
+                self.said += data
+                continue
+            if not data:
+                return b""
+            self._pending = data
+        data, self._pending = self._pending[:size], self._pending[size:]
+        return data
+
+    def close(self) -> None:
+        self.closed = self._closed = True
+        self._program.close()
+
+
+def _private(text: str) -> paramiko.PKey:
+    import io
+
+    import paramiko
+
+    return paramiko.Ed25519Key.from_private_key(io.StringIO(text))
+
+
+def _public(line: str) -> paramiko.PKey:
+    import paramiko
+
+    kind, data = line.split()
+    return paramiko.PKey.from_type_string(kind, base64.b64decode(data))
