@@ -57,6 +57,31 @@ def test_delivery_goes_hop_by_hop_and_is_fetched_later(play: Play) -> None:
     assert len(boxes[0]) == 0 and len(boxes[-1]) == 1
 
 
+def test_the_whole_journey_of_a_letter_in_korean_with_a_picture(play: Play) -> None:
+    run = play("whole-journey", "--time-scale", "600")
+    assert run.status == 0, run.stderr
+    all_is_backed(run)
+    every_event_is_of_its_type(run)
+    sender_lan, receiver_lan = run.segments("sender-lan"), run.segments("receiver-lan")
+    assert len(calls(sender_lan, SENDER_PC, SENDER_MAIL, 587)) == 1
+    deferred = [line for line in run.log("sender-mail") if "status=deferred" in line]
+    sent = [line for line in run.log("sender-mail") if "status=sent" in line]
+    assert len(deferred) >= 2 and len(sent) == 1
+    assert said(receiver_lan, SENDER_MAIL, 25, rb"DATA\r\n") == 1
+    content = b"".join(
+        packet.payload
+        for packet in receiver_lan
+        if (packet.src, packet.dst, packet.dport) == (SENDER_MAIL, RECEIVER_MAIL, 25)
+    )
+    assert len(content) > 20_000 * 4 / 3 and max(content) < 0x80, "a picture, in 7 bits"
+    # Whoever reads it: Bob, by calling, and long after it had come.
+    fetches = calls(receiver_lan, RECEIVER_PC, RECEIVER_MAIL, 143)
+    relays = calls(receiver_lan, SENDER_MAIL, RECEIVER_MAIL, 25)
+    assert fetches and fetches[0].frame.time - relays[-1].frame.time >= 2 * 3600 / 600
+    assert not [p for p in receiver_lan if p.dst == RECEIVER_PC and p.flags & (SYN | ACK) == SYN]
+    assert [one["subject"] for one in run.last_mailbox("bob@receiver.example")] == ["점심 먹었니?"]
+
+
 def test_receiver_down_retries_on_schedule_and_delivers_once(play: Play) -> None:
     run = play("receiver-down", "--time-scale", "600", "--set", "attempts=3")
     assert run.status == 0, run.stderr
