@@ -59,10 +59,13 @@ def _sit(lab: Lab, seat: Seat, argv: tuple[str, ...]) -> int:
         terminal_size,
         terminal_type,
     )
+    from lab.errors import NodeFailed
     from lab.seats.ssh import connect
 
     tty = on_a_terminal()
     terminal = (terminal_type(), *terminal_size()) if tty else None
     with connect(lab, seat) as seated, seated.program(argv, terminal=terminal) as program:
         status = join_terminal(program) if tty else join_pipes(program)
+        if status < 0 and not seated.alive:
+            raise NodeFailed(f"{seat.node} has gone", hint="lab status")
     return status if status >= 0 else 255  # as ssh(1) says it

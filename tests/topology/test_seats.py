@@ -293,6 +293,15 @@ def test_lab_ssh_runs_a_program(whole: Lab) -> None:
     assert done.stderr.startswith("lab: there is no seat 'eve@receiver-pc'\n  → one of: alice@")
 
 
+def test_lab_ssh_whose_machine_loses_power_says_so(whole: Lab) -> None:
+    argv = [*LAB, "--lab", whole.name, "ssh", "bob", "--", "sh", "-c", "echo there; sleep 1000"]
+    tool = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert tool.stdout and tool.stdout.readline() == "there\n"
+    with whole.outage(power_cut(PC)):
+        _, said = tool.communicate(timeout=30)
+    assert (tool.returncode, said) == (3, "lab: receiver-pc has gone\n  → lab status\n")
+
+
 def test_lab_ssh_is_a_terminal_with_a_hint_or_two(whole: Lab) -> None:
     with terminal(whole, "ssh", "bob") as said:
         text = said("tty; stty size; exit 5\r", "logout")
