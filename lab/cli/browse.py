@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from lab.cli import _complete
 from lab.cli._output import note
+
+if TYPE_CHECKING:
+    from lab.engine.lab import Lab
+    from lab.seats.seat import Seat
 
 _LOOK_SECONDS = 0.2
 
@@ -24,12 +29,14 @@ _LOOK_SECONDS = 0.2
 def command(lab_name: str, browser: str | None, said: str, url: str) -> None:
     """Open URL in a browser on this machine whose every request starts at SEAT.
 
-    It has a profile of its own, which is gone when you close it; it reaches the lab and nothing
-    else.
+    Without URL it is the web mail of whoever sits there, where their server has that (lab up
+    webmail). The browser has a profile of its own, which is gone when you close it; it reaches the
+    lab and nothing else.
 
     \b
     Example:
-      lab browse alice http://mail.sender.example/
+      lab browse alice
+      lab browse alice http://mail.receiver.example/
     """
     from lab.engine.lab import Lab
     from lab.errors import NodeFailed
@@ -41,9 +48,10 @@ def command(lab_name: str, browser: str | None, said: str, url: str) -> None:
     program = installed(browser)
     lab = Lab.attach(lab_name)
     seat = find(lab.plan.topology, said)
+    url = url or _web_mail(lab, seat)
     with (
         connect(lab, seat) as seated,
-        forwarding(seated, [Wanted(0)], note) as (port,),
+        forwarding(seated, [Wanted(0)]) as (port,),
         opened(program, url, port.port) as running,
     ):
         note(f"{program} is at {seat}; close it, or Ctrl-C")
@@ -51,3 +59,19 @@ def command(lab_name: str, browser: str | None, said: str, url: str) -> None:
             time.sleep(_LOOK_SECONDS)
         if running.poll() is None:
             raise NodeFailed(f"{seat.node} has gone", hint="lab status")
+
+
+def _web_mail(lab: Lab, seat: Seat) -> str:
+    """Where whoever sits there has web mail. Raises UsageError if they have none."""
+    from lab.errors import UsageError
+    from lab.services import webmail
+    from lab.services.pc import server_of
+
+    site = lab.plan.site
+    url = webmail.url(site, seat.address)
+    if url is None:
+        raise UsageError(
+            f"{site.hostname(server_of(site, seat.address))} has no web mail to open",
+            hint=f"say what to open (lab browse {seat.login} URL), or: lab --lab NAME up webmail",
+        )
+    return url

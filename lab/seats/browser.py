@@ -40,6 +40,7 @@ _PREFERENCES = {
     "dom.security.https_first": "false",
     "app.update.enabled": "false",
 }
+_LAST_LINES = 5
 
 
 def installed(wanted: str | None = None) -> str:
@@ -64,9 +65,17 @@ def opened(browser: str, url: str, port: int) -> Iterator[subprocess.Popen[bytes
         else:
             argv = _chromium(browser, Path(home), port)
         silent = subprocess.DEVNULL
-        program = subprocess.Popen([*argv, url], stdin=silent, stdout=silent, stderr=silent)
+        with (Path(home) / "said").open("wb+") as said:
+            program = subprocess.Popen([*argv, url], stdin=silent, stdout=silent, stderr=said)
         try:
             yield program
+            if program.poll():
+                words = (Path(home) / "said").read_text(errors="replace").splitlines()
+                raise LabError(
+                    f"{browser} ended with status {program.returncode}",
+                    detail="\n".join(words[-_LAST_LINES:]),
+                    hint="lab forward --socks 1080, and use a browser on the machine you sit at",
+                )
         finally:
             program.terminate()
             try:

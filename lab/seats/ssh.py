@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
+import logging
 import queue
+import re
 import shlex
 import threading
 from collections.abc import Iterator, Sequence
@@ -31,6 +34,10 @@ _HELLO_SECONDS = 15.0
 _DIAL_SECONDS = 130.0  # as long as Linux tries to connect (tcp(7): tcp_syn_retries)
 _ALIVE_SECONDS = 15.0
 _CHUNK = 65536
+# What paramiko has to say is for nobody's screen; what failed is an error of ours.
+_LOG = "paramiko.seat"
+_number = itertools.count(1)  # each connection logs by a name of its own
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 class NotReached(LabError):
@@ -67,13 +74,16 @@ def connect(lab: Lab, seat: Seat) -> Iterator[Connection]:
         transport = paramiko.Transport(cast(Any, wire))
         transport.banner_timeout = transport.auth_timeout = _HELLO_SECONDS
         transport.set_keepalive(int(_ALIVE_SECONDS))
+        reasons = _Reasons()
+        transport.set_log_channel(f"{_LOG}.{next(_number)}")
+        logging.getLogger(transport.get_log_channel()).addHandler(reasons)
         try:
             transport.connect(
                 hostkey=_public(found.host_public),
                 username=seat.login,
                 pkey=_private(found.user),
             )
-            yield Connection(seat, transport)
+            yield Connection(seat, transport, reasons)
         except (paramiko.SSHException, EOFError) as error:
             raise LabError(
                 f"seat {seat} does not open" if not transport.authenticated else f"{seat} is gone",
@@ -82,14 +92,32 @@ def connect(lab: Lab, seat: Seat) -> Iterator[Connection]:
             ) from error
         finally:
             transport.close()
+            logging.getLogger(transport.get_log_channel()).removeHandler(reasons)
+
+
+class _Reasons(logging.Handler):
+    """Why the machine could not connect, in its own words, which paramiko only logs."""
+
+    _WORDS = re.compile(r"open FAILED: (?P<words>.+): Connect failed")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of the words, if there are any."""
+        if found := self._WORDS.search(record.getMessage()):
+            self.last = found["words"]
 
 
 class Connection:
     """An open seat: programs run there, and connections start from there, side by side."""
 
-    def __init__(self, seat: Seat, transport: paramiko.Transport) -> None:
+    def __init__(self, seat: Seat, transport: paramiko.Transport, reasons: _Reasons) -> None:
         self.seat = seat
         self._transport = transport
+        self._dialling = 0
+        self._reasons = reasons
 
     @property
     def alive(self) -> bool:
@@ -135,14 +163,19 @@ class Connection:
         """
         import paramiko
 
+        self._dialling += 1
+        self._reasons.last = ""
         try:
             return self._transport.open_channel(
                 "direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=_DIAL_SECONDS
             )
-        except paramiko.ChannelException as error:
-            raise NotReached(f"{host}:{port} can't be reached: {error.text}") from error
         except paramiko.SSHException as error:
-            raise NotReached(f"{host}:{port} can't be reached: {error}") from error
+            # Of several at a time it is not known whose reason that was.
+            reason = self._reasons.last if self._dialling == 1 else ""
+            words = f": {reason}" if reason else ""
+            raise NotReached(f"{host}:{port} can't be reached{words}") from error
+        finally:
+            self._dialling -= 1
 
 
 class Program:
