@@ -5,8 +5,10 @@ The judge has tests of its own: test_soak_judgment.py.
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import io
 import math
+import tarfile
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -19,8 +21,8 @@ from hypothesis import strategies as st
 from lab.engine.exec import Result
 from lab.faults.fault import Fault, catalogue, named
 from lab.soak.checker import Found, Report, judge
-from lab.soak.found import _reports, drained
-from lab.soak.letters import FORMS, Letter, letters
+from lab.soak.found import _stored, drained
+from lab.soak.letters import DIGEST, FORMS, Letter, digest, letters
 from lab.soak.nemesis import Strike, Stroke, schedule
 from lab.soak.run import Outcome, Spec
 from lab.views.soak import text
@@ -192,10 +194,31 @@ Subject: Letter 1
 @pytest.mark.parametrize("original", ["message/rfc822", "text/rfc822-headers"])
 @pytest.mark.parametrize("action", ["failed", "delayed"])
 def test_a_report_is_read(action: str, original: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = json.dumps([{"text": REPORT.format(action, original).replace("\n", "\r\n")}])
+    content = REPORT.format(action, original).encode()
     lab = FaultyLab()
-    monkeypatch.setattr(lab, "run", lambda *_: Result(0, stored.encode(), b""))
-    [(identity, failures)] = _reports(lab, ALICE)
+    monkeypatch.setattr(lab, "run", lambda *_: Result(0, maildir(new=content), b""))
+    [(identity, _, failures)] = map(dataclasses.astuple, _stored(lab, ALICE))
     assert identity == "<report@receiver.example>"
     expected = [Report(ALICE, "<1@sender.example>", BOB)] if action == "failed" else []
-    assert list(failures) == expected
+    assert failures == [dataclasses.astuple(one) for one in expected]
+
+
+def maildir(**folders: bytes) -> bytes:
+    """A tar of somebody's Maildir, with a message in each folder."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        for folder, content in folders.items():
+            file = tarfile.TarInfo(f"Maildir/{folder}/1.mail")
+            file.size = len(content)
+            archive.addfile(file, io.BytesIO(content))
+    return written.getvalue()
+
+
+def test_what_lies_in_a_mailbox_is_read_from_its_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "Grüße\n".encode()
+    letter = f"From: {BOB}\nMessage-ID: <1@x>\n{DIGEST}: {digest(body)}\n\n".encode()
+    tar = maildir(new=letter + body, cur=letter + b"Greetings\n", tmp=b"half of i")
+    lab = FaultyLab()
+    monkeypatch.setattr(lab, "run", lambda *_: Result(0, tar, b""))
+    found = [(one.message_id, one.whole, one.reported) for one in _stored(lab, ALICE)]
+    assert found == [("<1@x>", True, None), ("<1@x>", False, None)]
