@@ -9,7 +9,7 @@ S ?= delivery
 NODE ?= sender-mail
 
 .DEFAULT_GOAL := help
-.PHONY: help lab-up lab-down status scenarios scenario watch report faults soak capture doctor images test test-unit lint lock bench
+.PHONY: help lab-up lab-down status scenarios scenario watch report faults soak capture doctor images test test-unit lint docs lock bench
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ lint: $(VENV)/dev ## ruff and mypy --strict
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+docs: $(VENV)/lab ## Make the pages about the scenarios (docs/scenarios) anew
+	@$(LAB) scenario show --all docs/scenarios
 
 bench: $(VENV)/lab ## How fast the lab comes up, beside how fast it could
 	@$(LAB) bench up

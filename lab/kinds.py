@@ -53,6 +53,7 @@ class RunData(TypedDict):
     scenario: str | None
     rows: list[str]
     summary: str
+    language: NotRequired[str]  # what is told is in: en, ko
     lab: str
     topology: dict[str, Any]
     addresses: dict[str, str]  # IP address -> node

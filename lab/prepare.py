@@ -36,7 +36,7 @@ def put_up(name: str, source: str, time_scale: float | None = None) -> Lab:
     from lab.views.progress import up_progress
 
     planned = plan(load_for(source, time_scale), name, time_scale)
-    images_ready()
+    images_ready(planned)
     with up_progress() as progress:
         lab, healed, left = mended(planned, progress)
     for case in healed:
@@ -81,7 +81,7 @@ def own_lab(planned: Plan, doing: str) -> Iterator[Lab]:
     from lab.engine import lock
     from lab.engine.lifecycle import down, up
 
-    images_ready()
+    images_ready(planned)
     with lock.changing(lock.owner(planned.lab), doing):
         try:
             yield up(planned)
@@ -96,12 +96,14 @@ def engine_ready() -> None:
     ensure_engine(lambda line: click.echo(f"engine: {line}", err=True))
 
 
-def images_ready() -> None:
-    """Build what images are missing, showing how far it is."""
+def images_ready(planned: Plan | None = None) -> None:
+    """Build what images are missing for this lab (or for most), showing how far it is."""
     from lab.engine import images
     from lab.engine.client import client
     from lab.views.progress import image_progress
 
-    if images.missing(client()):
+    common = [image.name for image in images.IMAGES if image.common]
+    needed = planned.images if planned else common
+    if images.missing(client(), needed):
         with image_progress() as show:
-            images.build(client(), show)
+            images.build(client(), show, needed)

@@ -205,6 +205,19 @@ def ask_tcp(host, port, greeting, farewell):
             pass
 
 
+def ask_http(host, port):
+    """True if the web server at host:port has a first page; all of it is read, as by a browser."""
+    with socket.create_connection((host, port), timeout=TRY_SECONDS) as channel:
+        channel.sendall(f"GET / HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+        said = b"".join(iter(lambda: channel.recv(65536), b""))
+        status = said.partition(b"\r\n")[0].decode(errors="replace")
+        if " 200 " not in status:
+            raise OSError(f"answered with {status!r}")
+
+
+ASK = {"dns": ask_dns, "tcp": ask_tcp, "http": ask_http}
+
+
 def answering(questions, seconds):
     """Put each question (a node's process, a kind, its arguments) until answered or time is up.
 
@@ -217,7 +230,7 @@ def answering(questions, seconds):
         with inside(pid):
             while outcome[index] is not None:
                 try:
-                    (ask_dns if kind == "dns" else ask_tcp)(*arguments)
+                    ASK[kind](*arguments)
                     outcome[index] = None
                 except OSError as error:
                     outcome[index] = str(error)

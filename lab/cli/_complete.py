@@ -71,6 +71,12 @@ def _scenarios(lab: str) -> Iterable[str]:
     return names()
 
 
+def _exercises(lab: str) -> Iterable[str]:
+    from lab.exercises import catalogue
+
+    return catalogue()
+
+
 def _languages(lab: str) -> Iterable[str]:
     from lab.scenarios.narration import LANGUAGES
 
@@ -109,6 +115,7 @@ def targets(fault: type[Fault]) -> Complete:
 
 
 cases = _from(_cases)
+exercises = _from(_exercises)
 faults = _from(_faults)
 languages = _from(_languages)
 nodes = _from(_nodes)

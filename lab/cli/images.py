@@ -49,11 +49,13 @@ def save(file: Path) -> None:
     Example:
       lab images save lab-images.tar.gz
     """
-    from lab.engine import imagefile
+    from lab.engine import imagefile, images
     from lab.engine.client import client
 
     size = imagefile.save(client(), file)
     note(f"{file}: {size / 1e6:.0f} MB; where it is needed, type: lab images load {file.name}")
+    if rare := images.missing(client()):
+        note(f"not built, and not in it: {', '.join(one.name for one in rare)} (lab images build)")
 
 
 @command.command()

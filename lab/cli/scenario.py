@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,13 @@ from lab.cli._output import emit_json, fix_option, json_option, note
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
     from lab.scenarios import Scenario
+
+lang_option = click.option(
+    "--lang",
+    metavar="LANG",
+    shell_complete=_complete.languages,
+    help="The language to tell in: en, ko. Default: LAB_LANG, else the locale's.",
+)
 
 
 @click.group(short_help="Stories that happen, each with its evidence")
@@ -29,22 +37,26 @@ def command() -> None:
 
 
 @command.command("list")
+@lang_option
 @json_option
-def list_(as_json: bool) -> None:
-    """List the scenarios, what each shows, and how long it takes in lab time.
+def list_(lang: str | None, as_json: bool) -> None:
+    """List the scenarios, which rows of the lecture each covers, and how long it takes.
 
     \b
     Example:
       lab scenario list
+      lab scenario list --lang ko
       lab scenario list --json
     """
     from lab.scenarios import load, names
-    from lab.scenarios.narration import Narration
+    from lab.scenarios.narration import Narration, language
     from lab.units import format_duration
     from lab.views.tables import table
+    from lab.views.words import Words
 
+    words = Words(language(lang))
     found = [load(name) for name in names()]
-    titles = {one.name: Narration(one.narration).title for one in found}
+    titles = {one.name: Narration(one.narration, words.lang).title for one in found}
     if as_json:
         emit_json(
             [
@@ -63,32 +75,56 @@ def list_(as_json: bool) -> None:
         (
             one.name,
             titles[one.name],
+            " ".join(one.rows),
             one.topology,
             format_duration(one.lab_seconds),
-            format_duration(one.lab_seconds / one.time_scale) if one.time_scale else "",
+            format_duration(round(one.lab_seconds / one.time_scale)) if one.time_scale else "",
         )
         for one in found
     ]
-    headers = ("scenario", "story", "topology", "lab time", "real time")
-    click.echo(table(headers, rows, {"story": 34}))
+    keys = ("scenario", "story", "covers", "topology", "lab_time", "lasts")
+    click.echo(table([*map(words, keys)], rows, {words("story"): 34, words("covers"): 12}))
 
 
 @command.command()
-@click.argument("name", shell_complete=_complete.scenarios)
-def show(name: str) -> None:
-    """Print the story of NAME without running it.
+@click.argument("name", required=False, shell_complete=_complete.scenarios)
+@lang_option
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown.")
+@click.option("--source", is_flag=True, help="Print the scenario itself, in Python.")
+@click.option("--all", "folder", type=click.Path(file_okay=False, path_type=Path), hidden=True)
+def show(
+    name: str | None, lang: str | None, as_markdown: bool, source: bool, folder: Path | None
+) -> None:
+    """Print the story of NAME as a handout, without running it: no lab is needed.
+
+    The machines and what is on the wire, the story with its questions and what to look at, and at
+    the end, under "Afterwards", why. What only a run can tell is left blank.
 
     \b
     Example:
       lab scenario show receiver-down
+      lab scenario show receiver-down --lang ko > handout.txt
+      lab scenario show receiver-down --source
     """
     from lab.scenarios import load
-    from lab.scenarios.narration import Narration
+    from lab.scenarios.narration import language
+    from lab.views import handout_text
+    from lab.views.handout import handout
 
+    if folder is not None:
+        from lab.views import pages
+
+        pages.write(folder)
+        return
+    if name is None:
+        raise click.UsageError("which scenario? lab scenario list")
     found = load(name)
-    narration = Narration(found.narration)
-    click.echo(f"{narration.title}\n\n{narration.summary}\n")
-    click.echo(found.source())
+    if source:
+        click.echo(found.source(), nl=False)
+        return
+    page = handout(found, language(lang))
+    text = handout_text.markdown(page) if as_markdown else handout_text.plain(page)
+    click.echo(text, nl=False)
 
 
 @command.command()
@@ -100,7 +136,7 @@ def show(name: str) -> None:
     metavar="S",
     help="Lab seconds in one real second. Default: the scenario's own.",
 )
-@click.option("--step", is_flag=True, help="Wait for a key after each question and explanation.")
+@click.option("--step", is_flag=True, help="Wait for the class: predict, see, say why, hear why.")
 @click.option("--evidence", is_flag=True, help="Say behind each line where it was seen.")
 @click.option(
     "--set",
@@ -109,6 +145,7 @@ def show(name: str) -> None:
     metavar="KEY=VALUE",
     help="Set a parameter of the scenario; may be repeated.",
 )
+@lang_option
 @fix_option
 @json_option
 @click.pass_obj
@@ -120,6 +157,7 @@ def run(
     step: bool,
     evidence: bool,
     settings: tuple[str, ...],
+    lang: str | None,
     fix: bool,
     as_json: bool,
 ) -> None:
@@ -128,27 +166,32 @@ def run(
     It runs on a lab of its own, which is gone afterwards; its record stays in runs/. Exit status
     1 if anything was not as expected.
 
+    With --step it stops after each question, for a prediction that may be typed, before each
+    explanation, and after it. q ends it there, and Ctrl-C anywhere; the lab is gone then, too.
+
     \b
     Example:
       lab scenario run receiver-down
       lab scenario run receiver-down --time-scale 600 --json
       lab scenario run give-up --here --step
+      lab scenario run delivery --lang ko --step
     """
     if here and time_scale:
         raise click.UsageError("--here keeps the time scale of the lab that is up")
     from lab.prepare import engine_ready
     from lab.scenarios import load, runner
-    from lab.scenarios.narration import Narration
+    from lab.scenarios.narration import Narration, language
     from lab.views.story import Story
 
-    if fix:
-        engine_ready()
+    spoken = language(lang)
     scenario = load(name)
     parameters = _parameters(scenario, settings)
-    Narration(scenario.narration).need(scenario.keys())
+    Narration(scenario.narration, spoken).need(scenario.keys())
+    if fix:
+        engine_ready()
     file = sys.stderr if as_json else sys.stdout
     stage = _here(lab_name, scenario) if here else runner.own_lab(scenario, time_scale)
-    with Story(file, evidence=evidence, step=step) as story:
+    with Story(file, evidence=evidence, step=step, lang=spoken) as story:
         with stage as lab:
             if here and scenario.time_scale not in (None, lab.clock.scale):
                 note(
@@ -156,7 +199,12 @@ def run(
                     f"a lab of the scenario's own would at {scenario.time_scale:g}"
                 )
             outcome = runner.run(
-                scenario, lab, parameters=parameters, audience=story, follow=story.follow
+                scenario,
+                lab,
+                parameters=parameters,
+                audience=story,
+                follow=story.follow,
+                lang=spoken,
             )
         story.end(outcome)
     if as_json:
@@ -178,15 +226,19 @@ def _here(lab_name: str, scenario: Scenario) -> Iterator[Lab]:
 
 
 def _check_topology(lab: Lab, scenario: Scenario) -> None:
-    """Raises UsageError if the lab lacks a machine that the scenario's topology has."""
+    """Raises UsageError if the lab lacks a machine, or web mail, of the scenario's topology."""
     from lab.errors import UsageError
     from lab.topology.loader import load
 
     there = lab.plan.topology.nodes
+    needed = load(scenario.topology).nodes
     lacking = [
-        name
-        for name, node in load(scenario.topology).nodes.items()
-        if name not in there or there[name].kind != node.kind
+        name for name, node in needed.items() if name not in there or there[name].kind != node.kind
+    ]
+    lacking += [
+        f"web mail on {name}"
+        for name, node in needed.items()
+        if getattr(node, "webmail", False) and not getattr(there.get(name), "webmail", False)
     ]
     if lacking:
         raise UsageError(

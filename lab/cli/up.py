@@ -48,5 +48,5 @@ def command(
             return
         from lab.views.picture import picture
 
-        click.echo(picture(lab))
+        click.echo(picture(lab.plan))
         note(f"lab '{lab.name}' is ready after {time.monotonic() - began:.2f} s")

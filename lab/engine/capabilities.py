@@ -25,6 +25,8 @@ CAPABILITIES: dict[str, tuple[str, ...]] = {
     # CHOWN for the terminal, AUDIT_WRITE because root's sshd refuses a terminal it can't report.
     "pc": (*_ROOT, "AUDIT_WRITE", "SYS_CHROOT"),
     "dns": _ROOT,
+    # nginx: SETUID and SETGID for who answers, who is not root; CHOWN for that one's folders.
+    "web-server": _ROOT,
     # A router's administrator may look at its rules ("nft list ruleset") and routes, and set them.
     "router": (*_ROOT, "NET_ADMIN"),
     # Gives new nodes their files (CHOWN), makes bridges and cables (NET_ADMIN), enters the nodes'

@@ -7,7 +7,7 @@ import errno
 import gzip
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -26,10 +26,11 @@ _SILENCE_SECONDS = 600  # the engine packs or unpacks a layer without a word
 def save(client: DockerClient, path: Path) -> int:
     """Write all images to `path` (compressed if it ends in .gz); its size in bytes.
 
-    `path` is there whole or not at all. Raises EngineError if images are missing or the file
-    can't be written.
+    Those that few topologies need are left out if they are not built. `path` is there whole or
+    not at all. Raises EngineError if others are missing or the file can't be written.
     """
-    absent = missing(client)
+    unbuilt = missing(client)
+    absent = [image for image in unbuilt if image.common]
     if absent:
         raise EngineError(
             f"not built, or out of date: {', '.join(image.name for image in absent)}",
@@ -38,7 +39,7 @@ def save(client: DockerClient, path: Path) -> int:
     part = path.with_name(path.name + ".part")
     try:
         with _patience(client), _writer(part, path.suffix == ".gz") as file:
-            for chunk in _export(client):
+            for chunk in _export(client, [one for one in IMAGES if one not in unbuilt]):
                 file.write(chunk)
         part.replace(path)
     except OSError as error:
@@ -50,7 +51,7 @@ def save(client: DockerClient, path: Path) -> int:
 
 
 def load(client: DockerClient, path: Path) -> list[Image]:
-    """Load the images from a file `save` wrote; the images now there, which are all.
+    """Load the images from a file `save` wrote; the images now there, all common ones among them.
 
     Raises UsageError for a file that is no such file, EngineError if the engine refuses it or
     the images are made from other sources than this lab's.
@@ -79,22 +80,23 @@ def load(client: DockerClient, path: Path) -> list[Image]:
             raise EngineError(
                 f"the engine can't load it: {error.explanation or error}", where=str(path)
             ) from error
-    absent = missing(client)
+    unbuilt = missing(client)
+    absent = [image for image in unbuilt if image.common]
     if absent:
         raise EngineError(
             f"made by another version of the lab: {', '.join(i.name for i in absent)}",
             where=str(path),
             hint="where there is Internet, with this version: lab images save FILE",
         )
-    return list(IMAGES)
+    return [image for image in IMAGES if image not in unbuilt]
 
 
-def _export(client: DockerClient) -> Iterator[bytes]:
-    """The images as one archive. The SDK can only ask for one, which would repeat their base."""
+def _export(client: DockerClient, images: Iterable[Image]) -> Iterator[bytes]:
+    """These images as one archive. The SDK can only ask for one, which would repeat their base."""
     api = client.api
     response = api.get(
         f"{api.base_url}/v{api.api_version}/images/get",
-        params={"names": [f"{image.tag}:latest" for image in IMAGES]},
+        params={"names": [f"{image.tag}:latest" for image in images]},
         stream=True,
         timeout=_SILENCE_SECONDS,
     )
@@ -132,7 +134,7 @@ def _patience(client: DockerClient) -> Iterator[None]:
 def _unwritable(path: Path, error: OSError) -> EngineError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EngineError(
-            "no space left for the images (about 350 MB, 130 MB as .gz)",
+            "no space left for the images (about 450 MB, 160 MB as .gz)",
             where=str(path),
             hint="choose a FILE on another disk, ending in .gz",
         )

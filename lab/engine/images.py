@@ -15,7 +15,7 @@ import tarfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +50,14 @@ _OFFLINE_SIGNS = (
 
 @dataclass(frozen=True)
 class Image:
-    """One image: `name` is its folder under images/, `base` the image it is built on."""
+    """One image: `name` is its folder under images/, `base` the image it is built on.
+
+    One that is not `common` is built when a topology needs it, or when all are asked for.
+    """
 
     name: str
     base: str | None = "base"
+    common: bool = True
 
     @property
     def tag(self) -> str:
@@ -74,6 +78,8 @@ IMAGES = (
     Image("router"),
     Image("dns"),
     Image("fabric"),
+    Image("web-server", common=False),
+    Image("webmail-server", base="mail-server", common=False),
 )
 
 
@@ -123,9 +129,13 @@ def digest(image: Image) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
-def missing(client: DockerClient) -> list[Image]:
-    """The images to be built before a lab can be: absent, or made from other sources than ours."""
-    return [built.image for built in listing(client) if not built.current]
+def missing(client: DockerClient, only: Collection[str] | None = None) -> list[Image]:
+    """The images to be built before a lab can be: absent, or made from other sources than ours.
+
+    Of those named in `only`, and what they are built on.
+    """
+    wanted = _founded(map(by_name, only)) if only else IMAGES
+    return [built.image for built in listing(client) if not built.current and built.image in wanted]
 
 
 def listing(client: DockerClient) -> list[Built]:
@@ -178,14 +188,24 @@ def build(
 
 def _plan(stale: Collection[Image], wanted: Collection[Image], force: bool) -> list[Image]:
     """Which of all images to build, in order: what is wanted, and what that stands on."""
-    bases = {image.base for image in wanted}
+    founded = _founded(wanted)
     todo: dict[str, Image] = {}
     for image in IMAGES:
-        needed = image in wanted or image.name in bases
+        needed = image in founded
         on_new_base = image.base is not None and image.base in todo
         if (needed and image in stale) or (force and (image in wanted or on_new_base)):
             todo[image.name] = image
     return list(todo.values())
+
+
+def _founded(wanted: Iterable[Image]) -> set[Image]:
+    """`wanted`, and everything that stands under it."""
+    founded: set[Image] = set()
+    for image in wanted:
+        founded.add(image)
+        while image.base is not None:
+            founded.add(image := by_name(image.base))
+    return founded
 
 
 def _side_by_side(images: list[Image], progress: Progress, force: bool) -> None:

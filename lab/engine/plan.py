@@ -12,9 +12,9 @@ from functools import cached_property
 
 from lab.engine.capabilities import CAPABILITIES
 from lab.services import File, Question, Site, service
-from lab.services.mail_server import ram_disks
+from lab.services.mail_server import image, ram_disks
 from lab.topology.addressing import Interface, Route, assign
-from lab.topology.model import MailServer, Topology
+from lab.topology.model import MailServer, Topology, WebServer
 
 FABRIC = "fabric"
 
@@ -64,6 +64,11 @@ class Plan:
         return {name: self._node(name) for name in self.topology.nodes}
 
     @property
+    def images(self) -> tuple[str, ...]:
+        """The images it takes, each once."""
+        return tuple(dict.fromkeys(one.image for one in (*self.nodes.values(), self.fabric())))
+
+    @property
     def digest(self) -> str:
         """Changes when anything about the lab would be built differently."""
         source = f"{self.topology.model_dump_json()} {self.site.time_scale!r}"
@@ -79,7 +84,7 @@ class Plan:
         return NodePlan(
             name=name,
             kind=kind,
-            image=f"maillab/{kind}",
+            image=f"maillab/{image(self.topology.nodes[name])}",
             capabilities=CAPABILITIES[kind],
             sysctls=_SYSCTLS | forwards,
             resolvers=tuple(self.site.address(server) for server in self.site.of_kind("dns")),
@@ -112,8 +117,8 @@ class Plan:
         """What must be answered before the lab is ready, each with the node to ask from.
 
         Each is asked by who would ask it in earnest: port 25 and the name server by another mail
-        server, the rest by a PC of the server's own people. A capture that sees the lab come up
-        sees no call that the picture says never happens.
+        server, a web server by a PC, the rest by a PC of the server's own people. A capture that
+        sees the lab come up sees no call that the picture says never happens.
         """
         return tuple(
             (self._asker(node, question), question)
@@ -130,6 +135,8 @@ class Plan:
             own = {f"{login}@{machine.domain}" for login in machine.users}
             pcs.sort(key=lambda pc: own.isdisjoint(getattr(nodes[pc], "users", ())))
             return next(iter(pcs + servers), node)
+        if isinstance(machine, WebServer):
+            return next(iter(pcs), node)
         return next(iter(servers + pcs), node)
 
 

@@ -44,7 +44,7 @@ class Fault:
     """As typed: `cable-pulled`."""
     help: ClassVar[str] = ""
     """What it does, in one line."""
-    kinds: ClassVar[tuple[str, ...]] = ("mail-server", "pc", "dns", "router")
+    kinds: ClassVar[tuple[str, ...]] = ("mail-server", "pc", "dns", "web-server", "router")
     """The kinds of nodes it can strike."""
     needs: ClassVar[str] = ""
     """What it needs that not every lab has, in words."""

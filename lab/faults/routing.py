@@ -39,7 +39,7 @@ def routers(plan: Plan, node: str) -> list[str]:
 class _Routed(Fault):
     """What the routers around a machine do with packets for it."""
 
-    kinds = ("mail-server", "pc", "dns")
+    kinds = ("mail-server", "pc", "dns", "web-server")
     outside = True
 
     @property

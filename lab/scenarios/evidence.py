@@ -21,8 +21,8 @@ class Evidence:
 
     `kind` is `packet` (file, frame), `log` (node, line), or the kind of an event (node, event):
     `queue`, `mailbox`, `machine`, `cable`. `says` is what is to be found there: words of a packet
-    or line as they stand in it, a DNS question as `MX receiver.example?`, or what TCP did: `SYN`,
-    `SYN-ACK`, `RST`.
+    or line as they stand in it, a DNS question as `MX receiver.example?`, what TCP did: `SYN`,
+    `SYN-ACK`, `RST`, or what a router or machine complained of: `ICMP port unreachable`.
     """
 
     kind: str

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import email
 import os
 import re
 import shlex
 import time
 from dataclasses import dataclass
+from email import policy
+from email.message import EmailMessage
 from typing import TYPE_CHECKING
 
 from lab.errors import LabError
 from lab.events import Refs
+from lab.observe import maillog
 from lab.observe.dialogue import Transaction
 from lab.scenarios.evidence import Evidence
 from lab.scenarios.wire import Connection, carrying
 from lab.seats.user import UserAgent
+from lab.services import dovecot
 
 if TYPE_CHECKING:
     from lab.scenarios.stage import Stage
@@ -50,6 +55,11 @@ class Reading:
         found = _MESSAGE_ID.search(self.content)
         return found[1].decode() if found else None
 
+    @property
+    def message(self) -> EmailMessage:
+        """What was fetched, taken apart: encodings undone."""
+        return email.message_from_bytes(self.content, policy=policy.default)
+
 
 class Person:
     """A user of the lab, acting at the PC they sit at."""
@@ -70,20 +80,38 @@ class Person:
 
         A picture of so many octets is `attached` to it; on its way it is a third larger (base64).
         """
-        recipient = to.address if isinstance(to, Person) else to
-        written = self._agent.compose((recipient,), subject, body or f"{subject}\n")
+        written = self.compose(to, subject, body)
         if attached:
             picture = os.urandom(attached)
             written.add_attachment(picture, "image", "jpeg", filename="picture.jpg")
+        return self.submit(written)
+
+    def compose(self, to: Person | str, subject: str, body: str = "") -> EmailMessage:
+        """A message to `to` as one's mail program writes it, to be submitted."""
+        recipient = to.address if isinstance(to, Person) else to
+        return self._agent.compose((recipient,), subject, body or f"{subject}\n")
+
+    def submit(self, written: EmailMessage, *, eight_bit: bool = False) -> Message:
+        """Hand `written` to one's own mail server, announced as 8-bit text if it is `eight_bit`.
+
+        Raises LabError if the server does not take it.
+        """
+        subject, recipient, message_id = (
+            str(written[name]) for name in ("Subject", "To", "Message-ID")
+        )
         with self._stage.audience.acting():
             began = time.time()
-            sent = self._agent.submit(written, (recipient,))
-            connection, mail = self.submission(sent.message_id)
+            hand_in = self._agent.submit_eight_bit if eight_bit else self._agent.submit
+            hand_in(written, (recipient,))
+            connection, mail = self.submission(message_id)
             evidence = connection.steps(mail)
+            queued = maillog.QUEUED_AS.search(mail.reply.text) if mail.reply else None
+            if queued is None:
+                raise LabError(f"{self.server} has not queued {message_id}")
             self._stage.log.add(
                 "action",
                 f'{self.name} writes "{subject}" to {recipient}; {self.server} queues it as '
-                f"{sent.queue_id}",
+                f"{queued[1]}",
                 node=self.seat,
                 when=began,
                 data={
@@ -92,11 +120,9 @@ class Person:
                     "to": [recipient],
                     "subject": subject,
                 },
-                refs=Refs(message_id=sent.message_id, queue_id=sent.queue_id),
+                refs=Refs(message_id=message_id, queue_id=queued[1]),
             )
-        return Message(
-            subject, self.address, (recipient,), sent.message_id, sent.queue_id, self.server
-        )
+        return Message(subject, self.address, (recipient,), message_id, queued[1], self.server)
 
     def submission(self, message_id: str) -> tuple[Connection, Transaction]:
         """How a message went from one's PC to one's server, as it was seen on the wire."""
@@ -109,6 +135,16 @@ class Person:
             return carrying(calls, message_id)
 
         return stage.until("the submission is in the capture", found)
+
+    def fetch(self, message: Message, *, protocol: str = "imap") -> Reading:
+        """Fetch `message` from one's INBOX: see `read`. Raises LabError if it is not there."""
+        inbox = [
+            one for one in dovecot.mailbox(self._stage.lab, self.address) if one.folder == "INBOX"
+        ]
+        for number, one in enumerate(inbox, 1):
+            if one.message_id == message.message_id:
+                return self.read(number, protocol=protocol)
+        raise LabError(f"{message.message_id} is not in the INBOX of {self}")
 
     def read(self, number: int = 1, *, protocol: str = "imap") -> Reading:
         """Fetch message `number` of one's INBOX with curl, by `imap` or `pop3`.

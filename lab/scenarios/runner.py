@@ -20,7 +20,7 @@ from lab.prepare import load_for
 from lab.record import Record
 from lab.scenarios import Scenario
 from lab.scenarios.evidence import Verdict
-from lab.scenarios.narration import Narration
+from lab.scenarios.narration import ENGLISH, Narration
 from lab.scenarios.stage import Audience, Stage
 from lab.topology.check import check
 from lab.topology.model import Schedule, Topology
@@ -91,13 +91,16 @@ def run(
     parameters: Mapping[str, Any],
     audience: Audience,
     follow: Callable[[EventLog, LabClock], None],
+    lang: str = ENGLISH,
 ) -> Outcome:
     """Act `scenario` on `lab` before `audience`. `follow` is given the events before the first.
+
+    What is told is told, and recorded, in the language `lang`.
 
     Raises LabError if it can't go on, leaving the run's folder with all that happened.
     """
     folder = record.new(scenario.name)
-    narration = Narration(scenario.narration)
+    narration = Narration(scenario.narration, lang)
     began = time.time()
     verdicts: list[Verdict] = []
 
@@ -116,6 +119,7 @@ def run(
                     "scenario": scenario.name,
                     "rows": list(scenario.rows),
                     "summary": narration.summary,
+                    "language": narration.lang,
                     **about(lab),
                     "parameters": dict(parameters),
                 },

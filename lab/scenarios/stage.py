@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 
 from lab.engine.lab import Lab
 from lab.errors import LabError
@@ -41,11 +41,14 @@ PATIENCE_SECONDS = 60.0  # real time beyond what the schedule says, for a slow m
 
 _T = TypeVar("_T")
 
+Pause: TypeAlias = Literal["asked", "observed", "explained"]
+"""What has just happened when a class thinks."""
+
 
 class Audience(Protocol):
     """Who watches: they think at a pause, and see that something is waited for."""
 
-    def pause(self) -> None:
+    def pause(self, what: Pause) -> None:
         """Return when they have thought."""
 
     def acting(self) -> AbstractContextManager[None]:
@@ -100,12 +103,13 @@ class Stage:
     def predict(self, key: str, **values: object) -> None:
         """Ask the class what will happen; with --step, wait for them."""
         self._narrate("predict", key, values)
-        self.audience.pause()
+        self.audience.pause("asked")
 
     def explain(self, key: str, **values: object) -> None:
-        """Say why it happened; with --step, wait."""
+        """Say why it happened; with --step, wait before, for them to say why, and after."""
+        self.audience.pause("observed")
         self._narrate("explain", key, values)
-        self.audience.pause()
+        self.audience.pause("explained")
 
     def _narrate(self, role: str, key: str, values: dict[str, object]) -> None:
         text = self.narration.text(key, **values)

@@ -41,25 +41,39 @@ class Connection:
         """The frame that opened it."""
         return self.at(self.dialogue.opened.frame, "SYN")
 
-    def commands(self, verb: str) -> list[Evidence]:
-        """The frames in which the client said `verb` (MAIL, DATA, QUIT, …)."""
+    def said(self, verb: str) -> list[Turn]:
+        """What the client said so far that begins with `verb` (MAIL, EHLO, GET, …)."""
         with self.lock:
             return [
-                self.turn(turn)
+                turn
                 for turn in self.dialogue.turns
                 if turn.kind == "command" and turn.command == verb
             ]
 
+    def commands(self, verb: str) -> list[Evidence]:
+        """The frames in which the client said `verb` (MAIL, DATA, QUIT, …)."""
+        return [self.turn(turn) for turn in self.said(verb)]
+
     def moments(self, folder: Path) -> list[float]:
         """When its frames passed (epoch seconds), read from the capture in the run's `folder`."""
+        return [packet.frame.time for packet in self.packets(folder)]
+
+    def showing(self, folder: Path, words: str) -> list[Evidence]:
+        """The first of its frames in which `words` can be read; none where two share them."""
+        for found in self.packets(folder):
+            if words.encode() in found.payload:
+                return [self.at(found.frame.number, words)]
+        return []
+
+    def packets(self, folder: Path) -> Iterator[Tcp]:
+        """Its packets, read from the capture in the run's `folder`."""
         ends = {self.dialogue.client, self.dialogue.server}
         with (folder / self.file).open("rb") as capture:
-            return [
-                frame.time
-                for frame in read_frames(capture, lambda cut: None)  # it is still being written
-                if isinstance(found := decode(frame), Tcp)
-                and {(found.src, found.sport), (found.dst, found.dport)} == ends
-            ]
+            for frame in read_frames(capture, lambda cut: None):  # it is still being written
+                if isinstance(found := decode(frame), Tcp) and (
+                    {(found.src, found.sport), (found.dst, found.dport)} == ends
+                ):
+                    yield found
 
     @property
     def transactions(self) -> list[Transaction]:

@@ -24,23 +24,13 @@ class Call:
     """A connection from `node` to `host`:`port`; what of a socket Python's mail clients need.
 
     `patience` is how many real seconds may pass without a word from the other side: then, and when
-    the connection can't be made or breaks, what is asked for next raises OSError or is empty. It
-    ends by itself when nobody has said a word for `idle` real seconds, or else twice as many.
+    the connection can't be made or breaks, what is asked for next raises OSError or is empty.
     """
 
-    def __init__(
-        self,
-        lab: Lab,
-        node: str,
-        host: str,
-        port: int,
-        patience: float,
-        *,
-        idle: float | None = None,
-    ) -> None:
+    def __init__(self, lab: Lab, node: str, host: str, port: int, patience: float) -> None:
         # -N: the end of our words is told to the other side; -w: so that it ends should we be
         # killed and nobody over there say anything either.
-        argv = ["nc", "-N", "-w", f"{idle or 2 * patience:.0f}", host, str(port)]
+        argv = ["nc", "-N", "-w", f"{2 * patience:.0f}", host, str(port)]
         self._program = Exec(lab.container(node), argv)
         self._frames = self._program.frames()
         self._patience = patience

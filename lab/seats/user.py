@@ -19,6 +19,7 @@ from lab.topology.model import MailServer
 if TYPE_CHECKING:
     from lab.engine.lab import Lab
 
+_PATIENCE_SECONDS = 30.0  # real time in which a server answers a command
 _QUEUED = re.compile(r"^<- +250 .*\bqueued as (?P<id>\w+)", re.MULTILINE)
 
 
@@ -90,6 +91,31 @@ class UserAgent:
                 hint=f"lab logs {self.server}",
             )
         return Sent(message["Message-ID"], queued["id"], self.server, done.text)
+
+    def submit_eight_bit(self, message: EmailMessage, recipients: tuple[str, ...]) -> None:
+        """The same, announced as text of 8 bits (BODY=8BITMIME, RFC 6152), which swaks can't.
+
+        Raises LabError if the server does not take it.
+        """
+        import smtplib
+
+        from lab.seats import call
+
+        server = cast(MailServer, self.lab.plan.topology.nodes[self.server])
+        host = self.lab.plan.site.hostname(self.server)
+        try:
+            with call.SMTP(self.lab, self.seat, host, 587, _PATIENCE_SECONDS) as client:
+                client.login(self.address, server.users[self.login].password)
+                client.sendmail(
+                    self.address, recipients, message.as_bytes(), mail_options=["BODY=8BITMIME"]
+                )
+        except (OSError, smtplib.SMTPException) as error:
+            raise LabError(
+                f"{host} did not take the message",
+                where=self.address,
+                detail=str(error),
+                hint=f"lab logs {self.server}",
+            ) from error
 
 
 def _dot_stuffed(message: bytes) -> bytes:

@@ -70,6 +70,11 @@ class Question:
         """Connect to host:port, expect a line that begins with `greeting`, send `farewell`."""
         return cls(node, f"port {port}", ("tcp", host, port, greeting, farewell))
 
+    @classmethod
+    def http(cls, node: str, host: str, port: int = 80) -> Question:
+        """Fetch the first page of the web server at host:port."""
+        return cls(node, f"port {port}", ("http", host, port))
+
 
 class Service(Protocol):
     """The shape of a module of this package."""

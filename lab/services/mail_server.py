@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from lab.services import File, Question, Site, render
+from lab.services import File, Question, Site, render, webmail
 from lab.topology.check_mail import mailboxes_of
 from lab.topology.model import MailServer, Node, Schedule
 
@@ -93,7 +93,8 @@ def files(site: Site, name: str) -> tuple[File, ...]:
             if address.partition("@")[2] in node.backup_for
         ],
     }
-    return tuple(File(path, render(path.rpartition("/")[2], values)) for path in _paths(node))
+    found = tuple(File(path, render(path.rpartition("/")[2], values)) for path in _paths(node))
+    return found + (webmail.files(site, name) if node.webmail else ())
 
 
 def _paths(node: MailServer) -> tuple[str, ...]:
@@ -115,15 +116,25 @@ def ram_disks(node: Node) -> dict[str, str]:
     return {}
 
 
+def image(node: Node) -> str:
+    """The image that `node` is made of: that of its kind, or one with web mail on top."""
+    return webmail.IMAGE if isinstance(node, MailServer) and node.webmail else node.kind
+
+
 def questions(site: Site, name: str) -> tuple[Question, ...]:
-    """The greetings of SMTP; and, where there are mailboxes, of submission, POP3 and IMAP."""
+    """The greetings of SMTP; and, where there are mailboxes, of submission, POP3 and IMAP.
+
+    And the first page of its web mail, if it has that.
+    """
     host = site.address(name)
+    node = cast(MailServer, site.topology.nodes[name])
     smtp = Question.tcp(name, host, 25, "220 ", "QUIT\r\n")
-    if not cast(MailServer, site.topology.nodes[name]).users:
+    if not node.users:
         return (smtp,)
     return (
         smtp,
         Question.tcp(name, host, 587, "220 ", "QUIT\r\n"),
         Question.tcp(name, host, 110, "+OK", "QUIT\r\n"),
         Question.tcp(name, host, 143, "* OK", "a LOGOUT\r\n"),
+        *(webmail.questions(site, name) if node.webmail else ()),
     )

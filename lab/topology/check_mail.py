@@ -81,6 +81,15 @@ def _queues(topology: Topology) -> Iterator[Problem]:
             yield Problem(("nodes", name, "ram_queue"), what, hint)
 
 
+def _webmail(topology: Topology) -> Iterator[Problem]:
+    for name, node in _servers(topology).items():
+        if node.webmail and node.backup_for and not node.users:
+            what = f"web mail of node '{name}' would be nobody's: it has no mailboxes"
+            yield Problem(
+                ("nodes", name, "webmail"), what, "give it a domain and users, or no webmail"
+            )
+
+
 def _seats(topology: Topology) -> Iterator[Problem]:
     if next(_mailboxes(topology), None):
         return  # Which mailboxes are missing there nobody knows.
@@ -120,5 +129,5 @@ def mailboxes_of(topology: Topology) -> tuple[str, ...]:
 
 
 RULES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
-    _mailboxes, _domains, _backups, _queues, _seats,
+    _mailboxes, _domains, _backups, _queues, _webmail, _seats,
 )  # fmt: skip

@@ -171,12 +171,20 @@ class MailServer(Host):
     ram_queue: Size | None = None
     """The size of a RAM disk for its queue, which a power cut empties and mail can fill (K, M, G:
     powers of 1024); left out: the queue is on disk."""
+    webmail: bool = Field(default=False, strict=True)
+    """Whether its people can read and write in a browser, too: at http://HOSTNAME/."""
 
 
 class Dns(Host):
     """The name server: MX, A and PTR of everything in the lab, NXDOMAIN for the rest."""
 
     kind: Literal["dns"]
+
+
+class WebServer(Host):
+    """nginx, and a page with two pictures: HTTP on port 80, connections kept open; no mail."""
+
+    kind: Literal["web-server"]
 
 
 class Router(Model):
@@ -189,7 +197,7 @@ class Router(Model):
     """Its name in the DNS; left out: NODE.example."""
 
 
-Node = Annotated[Pc | MailServer | Dns | Router, Field(discriminator="kind")]
+Node = Annotated[Pc | MailServer | Dns | WebServer | Router, Field(discriminator="kind")]
 
 
 class Topology(Model):

@@ -24,6 +24,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "pc": model.Pc,
     "mail-server": model.MailServer,
     "dns": model.Dns,
+    "web-server": model.WebServer,
     "router": model.Router,
 }
 
@@ -46,6 +47,7 @@ _EXAMPLES = {
     "domain": "domain: sender.example",
     "backup_for": "backup_for: [receiver.example]",
     "ram_queue": "ram_queue: 32M",
+    "webmail": "webmail: true",
     "password": "password: wonderland",
     "interfaces": "interfaces: {sender-lan: 198.51.100.1, dns-lan: 198.51.100.194}",
 }
@@ -307,6 +309,13 @@ def _bad_domain(r: Refusal, text: str) -> Problem:
     return r.problem(what, f"write {guess}{why}")
 
 
+def _not_yes_or_no(r: Refusal) -> Problem:
+    if r.value is None:
+        return r.problem(f"{r.it} is empty", r.example)
+    hint = "true or false; left out, it is false"
+    return r.problem(f"{r.it} must be true or false, not {r.written}", hint)
+
+
 def _not_number(r: Refusal) -> Problem:
     if r.value is None:
         return r.problem(f"{r.it} is empty", r.example)
@@ -391,6 +400,7 @@ WORDS: dict[str, Callable[[Refusal], Problem]] = {
     "model_attributes_type": _not_mapping,
     "tuple_type": _not_list,
     "too_short": _too_few,
+    "bool_type": _not_yes_or_no,
     "float_type": _not_number,
     "finite_number": _not_number,
     "greater_than": _number_too_small,

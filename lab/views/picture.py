@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lab.scenarios.narration import ENGLISH
 from lab.topology.model import MailServer, Node
 from lab.views.tables import paint
+from lab.views.words import Words
 
 if TYPE_CHECKING:
-    from lab.engine.lab import Lab
+    from lab.engine.plan import Plan
 
 
-def picture(lab: Lab) -> str:
+def picture(plan: Plan, lang: str = ENGLISH) -> str:
     """A drawing of any topology: each network, what hangs from it, and who sits there."""
-    topology = lab.plan.topology
+    topology, words = plan.topology, Words(lang)
     lines = [f"{paint(topology.title, bold=True)}", ""]
     for network, wire in topology.networks.items():
         lines.append(f"  {paint('═══', 'cyan')} {paint(network, 'cyan')}  {wire.subnet}")
         attached = [
             (name, interface)
-            for name, node in lab.plan.nodes.items()
+            for name, node in plan.nodes.items()
             for interface in node.interfaces
             if interface.network == network
         ]
@@ -27,12 +29,15 @@ def picture(lab: Lab) -> str:
             branch = "└──" if index == len(attached) - 1 else "├──"
             node = topology.nodes[name]
             role = {
-                "pc": "used by " + ", ".join(getattr(node, "users", ())),
-                "mail-server": _serving(node),
-                "dns": "name server",
-                "router": "router to "
-                + ", ".join(
-                    sorted({i.network for i in lab.plan.nodes[name].interfaces} - {network})
+                "pc": words("used_by", people=", ".join(getattr(node, "users", ()))),
+                "mail-server": _serving(node, words),
+                "dns": words("name_server"),
+                "web-server": words("web_server"),
+                "router": words(
+                    "router_to",
+                    networks=", ".join(
+                        sorted({i.network for i in plan.nodes[name].interfaces} - {network})
+                    ),
                 ),
             }[node.kind]
             lines.append(
@@ -43,10 +48,10 @@ def picture(lab: Lab) -> str:
     return "\n".join(lines)
 
 
-def _serving(node: Node) -> str:
+def _serving(node: Node, words: Words) -> str:
     """What a mail server is there for; empty for others."""
     if not isinstance(node, MailServer):
         return ""
-    own = [f"mail server of {node.domain}"] if node.domain else []
-    backup = [f"backup for {', '.join(node.backup_for)}"] if node.backup_for else []
+    own = [words("mail_server_of", domain=node.domain)] if node.domain else []
+    backup = [words("backup_for", domains=", ".join(node.backup_for))] if node.backup_for else []
     return ", ".join(own + backup)

@@ -5,8 +5,6 @@ What is narrated is set apart from what is observed, and what is observed says w
 
 from __future__ import annotations
 
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-import click
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.rule import Rule
@@ -24,15 +21,20 @@ from rich.text import Text
 from lab.observe.maillog import GIVEN_UP, LOCAL
 from lab.observe.retries import Retries
 from lab.scenarios.evidence import Evidence, summary
+from lab.scenarios.narration import ENGLISH
 from lab.units import LabClock, format_clock, format_duration, wall_clock
 from lab.views import sentences
+from lab.views.steps import Steps
 from lab.views.visible import in_line, visible
+from lab.views.words import Words
+from lab.views.wrapped import fill
 
 if TYPE_CHECKING:
     from lab.events import Event, EventLog
     from lab.scenarios.runner import Outcome
+    from lab.scenarios.stage import Pause
 
-_ROLES = {"tell": ("", "default"), "predict": ("Predict", "cyan"), "explain": ("Why", "green")}
+_COLOURS = {"predict": "cyan", "explain": "green"}
 _WIDTH = 100
 _SHOWN_ALIKE = 3  # lines about as many messages tell the story of twenty
 
@@ -41,10 +43,12 @@ class Story:
     """Prints events to `file`, and on a terminal, below them, what is waited for.
 
     Behind each line is where it was seen; with `evidence` also what stands there. With `step` it
-    waits for a key where a class thinks.
+    waits where a class thinks. `lang` is the language of the words around what happened.
     """
 
-    def __init__(self, file: TextIO, *, evidence: bool = False, step: bool = False) -> None:
+    def __init__(
+        self, file: TextIO, *, evidence: bool = False, step: bool = False, lang: str = ENGLISH
+    ) -> None:
         self.console = Console(file=file, highlight=False, soft_wrap=False)
         self.console.width = min(self.console.width, _WIDTH) if self.console.is_terminal else _WIDTH
         self._evidence = evidence
@@ -54,7 +58,8 @@ class Story:
         self._alike = ""  # what the lines last shown have in common, how many they were,
         self._shown = 0
         self._last_message: str | None = None  # and which message the last was about
-        self._step = step
+        self._words = Words(lang)
+        self._steps = Steps(self.console, self._words) if step else None
         self._lock = threading.RLock()  # events come from whoever noticed them
         self._held: list[Event] | None = None
         self._logged: dict[tuple[str | None, int], str] = {}
@@ -71,13 +76,12 @@ class Story:
     def __exit__(self, *error: object) -> None:
         self._still()
 
-    def pause(self) -> None:
-        """With `step`, wait for a key."""
-        if self._step:
+    def pause(self, what: Pause) -> None:
+        """With `step`, wait for the class. Nothing is told meanwhile: they think, or write."""
+        if self._steps is not None:
             self._still()
-            self.console.print("  … press any key", style="dim")
-            if sys.stdin.isatty():
-                click.getchar()  # unlike click.pause, lets Ctrl-C through
+            with self.acting():
+                self._steps.wait(what)
 
     def waiting(self, what: str) -> None:
         """On a terminal, say what is waited for, and let the lab's clock run."""
@@ -123,30 +127,29 @@ class Story:
         self.console.print(Text(visible(_flowing(event.data["summary"]))))
         scale = event.data["time_scale"]
         self.console.print(
-            f"\nOne real second is {format_duration(scale)} of lab time; each line has lab time "
-            "first, then real time, and at its end where it was seen: network#frame, machine:line "
-            "of its log, or the number of an event.\n",
-            style="dim",
+            "\n" + self._words("clocks", duration=format_duration(scale)) + "\n", style="dim"
         )
 
     def _narration(self, event: Event) -> None:
         self._still_more()
-        label, colour = _ROLES[event.data["role"]]
+        role = event.data["role"]
         text, seen = visible(_flowing(event.summary)), in_line(summary(_places(event), 4))
-        if label:
-            self.console.print(
-                Panel(
-                    Text(text),
-                    title=label,
-                    title_align="left",
-                    subtitle=Text(f"seen: {seen}", "dim") if seen else None,
-                    subtitle_align="right",
-                    border_style=colour,
-                    padding=(0, 1),
-                )
-            )
-        else:
+        if role == "tell":
             self.console.print(Text("\n" + text))
+            return
+        said = self._steps.prediction() if self._steps and role == "explain" else ""
+        guess = Text.assemble((self._words("you_predicted") + " ", "dim"), f"{said}\n\n")
+        self.console.print(
+            Panel(
+                Text.assemble(guess if said else "", text),
+                title=self._words(role),
+                title_align="left",
+                subtitle=Text(self._words("seen", places=seen), "dim") if seen else None,
+                subtitle_align="right",
+                border_style=_COLOURS[role],
+                padding=(0, 1),
+            )
+        )
 
     def _line(
         self, event: Event, sign: str, colour: str, text: str, seen: Sequence[Evidence] = ()
@@ -173,13 +176,7 @@ class Story:
             self.console.print(Text(self._filled(shown, indent), "dim"))
 
     def _filled(self, text: str, indent: str) -> str:
-        return textwrap.fill(
-            text.strip(),
-            self.console.width,
-            initial_indent=indent,
-            subsequent_indent=indent,
-            break_on_hyphens=False,
-        )
+        return fill(text.strip(), self.console.width, indent)
 
     def _many(self, event: Event, alike: str) -> bool:
         """Whether `event` is one of many alike about different messages, and need not be shown.
@@ -197,7 +194,7 @@ class Story:
     def _still_more(self) -> None:
         if self._shown > _SHOWN_ALIKE and not self._evidence:
             more = self._shown - _SHOWN_ALIKE
-            self._indented(Text(" " * 19), "…", "dim", f"and {more} more like this")
+            self._indented(Text(" " * 19), "…", "dim", self._words("more_like_this", more=more))
         self._alike, self._shown = "", 0
 
     def _action(self, event: Event) -> None:
@@ -257,7 +254,8 @@ class Story:
         parts = event.data["parts"]
         for number, part in enumerate(parts, 1):
             text = Text(visible(part["text"].replace("\r\n", "\n")).strip())
-            title = Text(in_line(f"part {number} of {len(parts)}: {part['type']}"))
+            of = {"number": number, "count": len(parts), "type": in_line(part["type"])}
+            title = Text(self._words("part", **of))
             self.console.print(Panel(text, title=title, title_align="left", border_style="yellow"))
 
     def _verdict(self, event: Event) -> None:
@@ -276,32 +274,36 @@ class Story:
             self.console.print()
             self.console.print(self._attempts_table())
         self.console.print()
-        self.console.print(_verdicts_table(outcome))
+        self.console.print(_verdicts_table(outcome, self._words))
         word = (
-            Text("as expected", "bold green") if outcome.ok else Text("NOT as expected", "bold red")
+            (self._words("as_expected"), "bold green")
+            if outcome.ok
+            else (self._words("not_as_expected"), "bold red")
+        )
+        took = self._words(
+            "took",
+            scenario=outcome.scenario,
+            lab=format_duration(outcome.lab_seconds),
+            real=format_duration(outcome.real_seconds),
         )
         self.console.print(
             Group(
-                Text.assemble(
-                    "\n",
-                    word,
-                    f": {outcome.scenario}, {format_duration(outcome.lab_seconds)} of lab time in "
-                    f"{format_duration(outcome.real_seconds)}.",
-                ),
-                Text(f"The record, captures and logs are in {outcome.run}", "dim"),
-                Text(f"To read it again: {outcome.report}", "dim")
+                Text.assemble("\n", word, f": {took}"),
+                Text(self._words("record", run=outcome.run), "dim"),
+                Text(self._words("report", report=outcome.report), "dim")
                 if outcome.report
-                else Text(f"There is no report: {in_line(outcome.unreported)}", "yellow"),
+                else Text(self._words("no_report", why=in_line(outcome.unreported)), "yellow"),
             )
         )
         if outcome.dropped:
-            missed = f"The captures missed {outcome.dropped} frames: this machine is too busy."
-            self.console.print(Text(missed, "yellow"))
+            self.console.print(Text(self._words("missed", frames=outcome.dropped), "yellow"))
 
     def _attempts_table(self) -> Table:
-        table = Table(title="Attempts", title_justify="left", title_style="bold")
-        for name in ("#", "message", "begun", "real time", "since the last", "outcome"):
-            table.add_column(name, justify="right" if name in ("#", "since the last") else "left")
+        words = self._words
+        table = Table(title=words("attempts"), title_justify="left", title_style="bold")
+        for key in ("attempt", "message", "begun", "real_time", "since_the_last", "outcome"):
+            right = key in ("attempt", "since_the_last")
+            table.add_column(words(key), justify="right" if right else "left")
         table.columns[-1].overflow = "fold"
         rows = list(enumerate(self._attempts, 1))
         whom = {(event.refs.queue_id, event.data["recipient"]) for event, _ in self._attempts}
@@ -309,7 +311,7 @@ class Story:
         more = len(rows) - 15
         for number, (event, before) in rows if more < 2 else rows[:12] + rows[-3:]:
             if more >= 2 and number == more + 13:
-                table.add_row("…", "…", "…", "…", "…", f"{more} more")
+                table.add_row("…", "…", "…", "…", "…", words("more", more=more))
             table.add_row(
                 str(number),
                 _text(f"{event.refs.queue_id} → {event.data['recipient']}")
@@ -337,9 +339,11 @@ _TOLD: dict[str, Callable[[Story, Event], None]] = {
 }
 
 
-def _verdicts_table(outcome: Outcome) -> Table:
-    table = Table(title="Expectations", title_justify="left", title_style="bold", show_lines=True)
-    for name in ("", "expected", "observed", "where to look"):
+def _verdicts_table(outcome: Outcome, words: Words) -> Table:
+    table = Table(
+        title=words("expectations"), title_justify="left", title_style="bold", show_lines=True
+    )
+    for name in ("", *map(words, ("expected", "observed", "where_to_look"))):
         table.add_column(name, overflow="fold")
     for verdict in outcome.verdicts:
         mark = Text("✓", "green") if verdict.ok else Text("✗", "bold red")

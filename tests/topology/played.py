@@ -37,7 +37,7 @@ class Run:
     folder: Path
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        lines = (self.folder / "events.jsonl").read_bytes().splitlines()
         return [event for line in lines if (event := json.loads(line))["kind"] == kind]
 
     def frames(self, network: str) -> list[Frame]:
@@ -119,7 +119,7 @@ class Lookup:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        lines = (run.folder / "events.jsonl").read_text().splitlines()
+        lines = (run.folder / "events.jsonl").read_bytes().splitlines()
         self._events = {event["seq"]: event for event in map(json.loads, lines)}
         self._frames: dict[str, list[Frame]] = {}
 
@@ -150,6 +150,9 @@ class Lookup:
                     preference, first = re.fullmatch(r"(\d+) (\w+)\..+", record).groups()
                     label = bytes([len(first)]) + first.encode()
                     assert int(preference).to_bytes(2, "big") + label in data, place
+            elif told := re.fullmatch(r"ICMP (time to live exceeded|port unreachable)", says):
+                kind = {"time to live exceeded": (11, 0), "port unreachable": (3, 3)}[told[1]]
+                assert (data[23], *data[34:36]) == (1, *kind), place  # after an IPv4 header
             else:
                 assert says.encode() in data, place
         elif place["kind"] == "log":

@@ -163,7 +163,7 @@ def topologies(draw: st.DrawFn) -> Topology:
     return topology(subnets, {name: nodes[name] for name in names})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(topologies())
 def test_addresses_are_unique_and_inside_and_every_network_is_reached(drawn: Topology) -> None:
     assert check(drawn) == []

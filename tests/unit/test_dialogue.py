@@ -12,7 +12,7 @@ from shutil import which
 
 import pytest
 from conversation import EVERYTHING, MESSAGE, play
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packetbuilder import (
     ACK,
@@ -115,7 +115,6 @@ def test_its_transactions() -> None:
     assert second.reply and second.reply.text == "queued as 4DEF"
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_cut_order_and_doubling_of_segments_gives_the_same_turns(data: st.DataObject) -> None:
     talk = Talk(isn=(2**32 - data.draw(st.integers(1, 900)), 7)).shake()
@@ -268,7 +267,6 @@ def test_a_hole_in_a_message_leaves_the_rest_readable() -> None:
     assert not dialogue.turns[6].complete
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_missing_packets_never_break_the_reading(data: st.DataObject) -> None:
     packets = play(EVERYTHING).close().packets

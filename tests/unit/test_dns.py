@@ -6,7 +6,7 @@ import json
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packetbuilder import CLIENT, SERVER, Talk, capture, ip, unreachable
 
@@ -92,7 +92,6 @@ def test_what_is_no_message(octets: bytes, why: str) -> None:
     assert said(dialogue) == [("garbled", None, f"no DNS message: {why}")]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_random_octets_are_garbled_at_worst(first: bytes, second: bytes) -> None:
     whole = answer(15, record(15, b"\0\x0a" + POINTER))
@@ -152,7 +151,6 @@ def test_one_datagram_on_two_cables_is_asked_once(tmp_path) -> None:
     assert [turn.status for turn in dialogue.turns] == [None, "again"]
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_over_tcp_however_it_is_cut(data: st.DataObject) -> None:
     messages = [question(1), question(15, 8)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lab.faults.fault import catalogue
+from lab.faults.fault import Fault, catalogue
 from lab.faults.parameters import kind_of
 
 DOC = Path(__file__).parents[2] / "docs/faults.md"
@@ -21,7 +21,7 @@ def table() -> str:
             )
             for one in fault.parameters()
         )
-        of = "any machine" if len(fault.kinds) == 4 else ", ".join(fault.kinds)
+        of = "any machine" if fault.kinds == Fault.kinds else ", ".join(fault.kinds)
         needs = f" Needs {fault.needs}." if fault.needs else ""
         rows.append(f"| `{name}` | {fault.help}.{needs} | {of} | {told} |")
     return "\n".join(rows) + "\n"

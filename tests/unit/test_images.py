@@ -16,6 +16,8 @@ from lab.engine import bootstrap, imagefile, images
 from lab.engine.images import IMAGES, BuildStep, Image, by_name, digest
 from lab.errors import EngineError, UsageError
 
+RARE = [image.name for image in IMAGES if not image.common]
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -162,14 +164,29 @@ def test_builds_what_is_missing_and_then_nothing(api: FakeApi) -> None:
         (["base", "pc", "dns"], [], False, ["base", "pc", "dns"]),
         (["base", "pc", "dns"], ["pc"], False, ["base", "pc"]),
         (["pc"], ["dns"], False, []),
+        (["base", "mail-server", "webmail-server"], ["mail-server"], False,
+         ["base", "mail-server"]),
+        (["base", "webmail-server"], ["webmail-server"], False, ["base", "webmail-server"]),
         ([], ["dns"], True, ["dns"]),
         ([], ["base"], True, [image.name for image in IMAGES]),
     ],
-)
+)  # fmt: skip
 def test_plan(stale: list[str], wanted: list[str], force: bool, planned: list[str]) -> None:
     chosen = [by_name(name) for name in wanted] or IMAGES
     todo = images._plan([by_name(name) for name in stale], chosen, force)
     assert [image.name for image in todo] == planned
+
+
+def test_missing_is_what_is_asked_for_and_what_that_stands_on(api: FakeApi) -> None:
+    def missing(*only: str) -> list[str]:
+        return [image.name for image in images.missing(client(api), only)]
+
+    assert missing("webmail-server") == ["base", "mail-server", "webmail-server"]
+    assert missing("maillab/pc", "dns") == ["base", "pc", "dns"]
+    assert missing() == [image.name for image in IMAGES]
+    api.there = {image.tag: digest(image) for image in IMAGES if image.common}
+    assert missing("pc", "mail-server") == []
+    assert missing("webmail-server") == ["webmail-server"]
 
 
 def build_error(api: FakeApi, folder: Path, *output: dict[str, Any]) -> str:
@@ -216,9 +233,9 @@ def test_without_a_mirror_the_way_out_is_named(api: FakeApi, folder: Path) -> No
 
 def test_an_unknown_image_is_a_wrong_usage() -> None:
     with pytest.raises(UsageError) as caught:
-        by_name("webmail")
+        by_name("web")
     assert str(caught.value) == (
-        "there is no image 'webmail'\n  → one of: base, mail-server, pc, router, dns, fabric"
+        "there is no image 'web'\n  → one of: " + ", ".join(image.name for image in IMAGES)
     )
 
 
@@ -252,7 +269,7 @@ def test_save_leaves_the_file_or_nothing(built: FakeApi, tmp_path: Path) -> None
     with pytest.raises(EngineError) as caught:
         imagefile.save(client(built), tmp_path / "full.tar")
     assert str(caught.value).replace(str(tmp_path), "disk") == (
-        "disk/full.tar: no space left for the images (about 350 MB, 130 MB as .gz)\n"
+        "disk/full.tar: no space left for the images (about 450 MB, 160 MB as .gz)\n"
         "  → choose a FILE on another disk, ending in .gz"
     )
     assert not list(tmp_path.glob("full.tar*"))
@@ -271,9 +288,30 @@ def test_save_of_images_not_built(api: FakeApi, tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         imagefile.save(client(api), tmp_path / "all.tar")
     assert str(caught.value) == (
-        "not built, or out of date: base, mail-server, pc, router, dns, fabric\n"
+        f"not built, or out of date: {', '.join(image.name for image in IMAGES if image.common)}\n"
         "  → lab images build"
     )
+
+
+def test_what_few_labs_need_is_carried_if_it_is_there(
+    built: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    get = built.get
+    monkeypatch.setattr(
+        built, "get", lambda url, params, **more: asked.append(params["names"]) or get(url)
+    )
+    everything = [f"{image.tag}:latest" for image in IMAGES]
+    imagefile.save(client(built), tmp_path / "all.tar")
+    for name in RARE:
+        del built.there[f"maillab/{name}"]
+    imagefile.save(client(built), tmp_path / "most.tar")
+    rare = {f"maillab/{name}:latest" for name in RARE}
+    assert asked == [everything, [one for one in everything if one not in rare]]
+    with tarfile.open(tmp_path / "some.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("manifest.json"))
+    loaded = imagefile.load(client(built), tmp_path / "some.tar")
+    assert loaded == [image for image in IMAGES if image.common]
 
 
 @pytest.mark.parametrize("content", [b"", b"From: alice@sender.example\n", b"\x1f\x8bbroken"])

@@ -189,7 +189,6 @@ def test_windows_line_ends_are_no_fault() -> None:
     assert problems_in(TEXTBOOK.replace("\n", "\r\n")) == []
 
 
-@settings(deadline=None)
 @given(st.text() | st.binary())
 def test_random_content_raises_nothing_but_lab_errors(content: str | bytes) -> None:
     data = content.encode("utf-8", "replace") if isinstance(content, str) else content
@@ -206,7 +205,7 @@ SCRAPS = st.sampled_from([
 # fmt: on
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(0, len(TEXTBOOK)), st.integers(0, 12), SCRAPS), max_size=4))
 def test_mutated_textbook_raises_nothing_but_lab_errors(
     cuts: list[tuple[int, int, str]],
@@ -238,7 +237,7 @@ def wrong_data(draw: st.DrawFn) -> object:
         place = place[key]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(wrong_data())
 def test_any_value_anywhere_is_accepted_or_answered_in_plain_words(data: object) -> None:
     for problem in problems_in(yaml.safe_dump(data, allow_unicode=True)):

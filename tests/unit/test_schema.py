@@ -19,7 +19,10 @@ PUBLISHED = FOLDER / "topology.schema.json"
 TOPOLOGIES = sorted(FOLDER.glob("*.yaml"))
 # Words that say nothing about whether a value fits.
 NOTES = {"$schema", "$defs", "title", "description", "default", "examples", "format"}
-TYPES = {"object": dict, "array": list, "string": str, "number": (int, float), "null": type(None)}
+TYPES = {
+    "object": dict, "array": list, "string": str, "number": (int, float), "null": type(None),
+    "boolean": bool,
+}  # fmt: skip
 
 
 def misfits(value: Any, part: dict[str, Any], root: dict[str, Any]) -> list[str]:
@@ -33,7 +36,10 @@ def misfits(value: Any, part: dict[str, Any], root: dict[str, Any]) -> list[str]
                 found += misfits(value, root["$defs"][rule.rsplit("/", 1)[1]], root)
                 ok = True
             case "type":
-                ok = isinstance(value, TYPES[rule]) and not isinstance(value, bool)
+                # To Python a bool is a number too.
+                ok = isinstance(value, TYPES[rule]) and isinstance(value, bool) == (
+                    rule == "boolean"
+                )
             case "const":
                 ok = value == rule
             case "anyOf":
@@ -98,7 +104,7 @@ def test_topologies_name_their_schema(path: Path) -> None:
     "name",
     ["unknown-key", "unknown-key-in-user", "bad-kind", "bad-node-name", "no-network",
      "time-scale-zero", "no-domain-no-users", "domain-without-users", "users-without-domain",
-     "backup-for-as-text", "ram-queue-without-unit", "ram-queue-lower-case",
+     "backup-for-as-text", "ram-queue-without-unit", "ram-queue-lower-case", "webmail-in-words",
      "domain-not-example", "duration-without-unit", "subnet-without-prefix", "users-empty",
      "number-as-password", "key-of-another-kind", "user-name-in-capitals", "line-break-in-name"],
 )  # fmt: skip

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from syrupy.assertion import SnapshotAssertion
 
 from lab.engine.plan import Plan, plan
-from lab.services import File
+from lab.services import File, webmail
 from lab.services.mail_server import PATIENCE, RealSchedule, real_patience, real_schedule
 from lab.topology.loader import load
 from lab.topology.model import LINE_PATTERN, PASSWORD_PATTERN, MailServer, Schedule, User
@@ -134,6 +134,27 @@ def test_backups_are_less_preferred_than_the_server_with_the_mailboxes_wherever_
         "mx-host=receiver.example,mail.sender.example,20",
         "mx-host=receiver.example,backup.receiver.example,30",
     ]
+
+
+def test_web_mail_is_set_up_beside_the_mail_server_and_has_no_key(
+    snapshot: SnapshotAssertion,
+) -> None:
+    planned, path = plan(load("webmail"), "lab"), "/etc/roundcube/config.inc.php"
+    there = files(planned, "sender-mail")
+    assert there.keys() - files(plan(TEXTBOOK, "lab"), "sender-mail").keys() == {path}
+    assert there[path].content == snapshot
+    keys = re.findall(r"\['des_key'\] = (.*);", there[path].content)
+    assert keys == ["trim(file_get_contents('/lab/webmail.key'))"], "made on the machine"
+
+
+def test_web_mail_is_at_the_persons_own_server() -> None:
+    site = plan(load("webmail"), "lab").site
+    assert webmail.url(site, "bob@receiver.example") == "http://mail.receiver.example/"
+    assert webmail.url(plan(TEXTBOOK, "lab").site, "bob@receiver.example") is None
+
+
+def test_the_files_of_a_web_server(snapshot: SnapshotAssertion) -> None:
+    assert listing(plan(load("web"), "lab"), "web") == snapshot
 
 
 def test_a_router_has_no_files_of_its_own() -> None:

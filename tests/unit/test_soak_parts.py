@@ -75,7 +75,7 @@ def able() -> dict[type[Fault], list[str]]:
 
 
 @given(seed=st.integers(0, 1000), intensity=st.floats(0.5, 5))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_schedule_is_the_seeds_and_can_be_kept(seed: int, intensity: float) -> None:
     def made() -> list[Strike]:
         return schedule(able(), PLAN, seed=seed, count=60, seconds=180, intensity=intensity)

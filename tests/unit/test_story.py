@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from recording import BOB, CAROL, SCALE, STARTED, a_pipe_in_greenwich  # noqa: F401  (autouse)
 from syrupy.assertion import SnapshotAssertion
+from wcwidth import wcswidth
 
 from lab.events import EventLog, Refs
 from lab.scenarios.evidence import Evidence, Verdict, packet
@@ -29,10 +30,12 @@ def page() -> io.StringIO:
 class Run:
     """A run, told to a story on `page`; moments are real seconds since the lab began."""
 
-    def __init__(self, folder: Path, page: io.StringIO, *, evidence: bool = False) -> None:
+    def __init__(
+        self, folder: Path, page: io.StringIO, *, evidence: bool = False, lang: str = "en"
+    ) -> None:
         clock = LabClock(STARTED, SCALE)
         self.log = EventLog(folder / "events.jsonl", clock)
-        self.story = Story(page, evidence=evidence)
+        self.story = Story(page, evidence=evidence, lang=lang)
         self.story.follow(self.log, clock)
 
     def add(
@@ -142,7 +145,7 @@ def test_a_page_that_is_no_terminal_gets_no_escape_codes(tmp_path: Path, page: i
     run = Run(tmp_path, page)
     tell(run)
     run.story.waiting("until something happens")
-    run.story.pause()
+    run.story.pause("asked")
     assert "\x1b" not in page.getvalue()
     assert "until something happens" not in page.getvalue()
 
@@ -229,3 +232,28 @@ def test_a_run_is_called_as_expected_only_if_it_was(tmp_path: Path, page: io.Str
     run = Run(tmp_path, page)
     run.end()
     assert "NOT as expected: receiver-down, 1h2m of lab time in 1m2s." in page.getvalue()
+
+
+def test_a_story_in_korean_has_its_words_in_korean_and_its_tables_straight(
+    tmp_path: Path, page: io.StringIO
+) -> None:
+    run = Run(tmp_path, page, lang="ko")
+    tell(run)
+    run.add(36, "narration", "왜 그럴까요? " * 20, role="explain", key="why", evidence=[])
+    subjects = "점심 먹었니, 점심 먹었니, " * 8
+    run.add(37, "action", f'alice writes "{subjects}"', "sender-pc", evidence=[])
+    lines = page.getvalue().splitlines()
+    text = page.getvalue()
+    for words in ("예상해 봅시다", "왜 그럴까요", "본 곳: ", "시도", "기대한 것", "볼 곳"):
+        assert words in text
+    for english in ("Predict", "Why", "seen:", "Attempts", "expected", "where to look", "read it"):
+        assert english not in text
+    assert "called in vain: none" in text, "verdicts are data"
+    framed = [line for line in lines if line and line[0] in "│╭╰┃┏┡├└"]
+    widths: list[set[int]] = [set()]
+    for line in framed:
+        if line[0] in "╭┏":
+            widths.append(set())
+        widths[-1].add(wcswidth(line.rstrip()))
+    assert len(framed) > 20 and all(len(one) <= 1 for one in widths), widths
+    assert max(map(wcswidth, lines)) <= 100

@@ -346,7 +346,6 @@ def test_a_message_torn_by_a_reset() -> None:
     assert over.data["state"] == "reset by server"
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_transactions_are_those_of_the_dialogue_whatever_is_missing(data: st.DataObject) -> None:
     packets = play(EVERYTHING * 2).close().packets
@@ -483,7 +482,7 @@ def test_what_is_not_what_its_protocol_allows_is_told_as_that() -> None:
     sound(found, 1 + len(imap.packets) + len(hole))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data(), path=st.sampled_from(CAPTURES))
 def test_a_damaged_capture_is_told_without_complaint(data: st.DataObject, path: Path) -> None:
     """Octets changed, frames missing, doubled, cut short and out of order."""
@@ -505,7 +504,7 @@ def test_a_damaged_capture_is_told_without_complaint(data: st.DataObject, path: 
     sound(seen(read_frames(capture_of(*spoilt))), len(spoilt))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data(), path=st.sampled_from(CAPTURES))
 def test_a_damaged_file_is_told_up_to_the_damage(data: st.DataObject, path: Path) -> None:
     octets = bytearray(path.read_bytes()[:6000])

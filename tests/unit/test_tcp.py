@@ -13,7 +13,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from packetbuilder import (
     ACK,
@@ -267,7 +267,6 @@ def test_both_directions_over_ipv6() -> None:
     assert (said(talk.packets), said(talk.packets, "server")) == (b"QUIT\r\n", b"220 hi\r\n")
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_split_order_and_doubling_gives_the_same_bytes(data: st.DataObject) -> None:
     text = data.draw(st.binary(min_size=1, max_size=60))

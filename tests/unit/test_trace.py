@@ -162,7 +162,7 @@ def test_on_paper(
     assert page == snapshot
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_part_of_a_record_is_told_as_far_as_it_goes(data: st.DataObject) -> None:
     whole = real(data.draw(st.sampled_from(["delivery", "receiver-down"])))

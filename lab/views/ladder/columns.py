@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.views.ladder.model import Host
 
-_ENDS = ("pc", "mail-server")
+_ENDS = ("pc", "web-server", "mail-server")
 
 
 def networks(topology: Mapping[str, Any]) -> dict[str, frozenset[str]]:
