@@ -1,0 +1,1 @@
+"""The exercises: one file each, its texts beside it in English and Korean."""
