@@ -10,7 +10,6 @@ Pure: it is given what was found, and judges.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections import Counter, defaultdict
@@ -25,6 +24,7 @@ from lab.soak.letters import Letter
 
 _SLACK = 0.5  # seconds by which a busy machine may note a line late
 _DOUBTFUL = "may be sent more than once"  # so says smtp(8), and lmtp(8)
+_TOO_LATE = re.compile(r"said: 4\d\d .*\(in reply to end of DATA command\)")
 _SAVED = re.compile(r"lmtp\((?P<user>[^)]+)\).*msgid=(?P<id><[^>]*>): saved mail to ")
 # Only of those that pass mail on: that an smtpd or an imap was killed explains no second copy.
 _ENDED = re.compile(
@@ -265,13 +265,15 @@ class _Books:
         message_id, recipient = fate.submission.letter.message_id, fate.recipient
         places = sorted(self._entries[message_id], key=self._entries[message_id].__getitem__)
         ends = [place for place in places if self._delivers(place, recipient)]
-        came = [(self._begins[place], self._entries[message_id][place]) for place in ends]
+        came = [self._entries[message_id][place] for place in ends]
         saved = [line.time for line in self._saves[recipient, message_id]]
         causes: list[Cause] = []
         # From one server to the next: there it is under several queue IDs. What was said may reach
-        # the next long after the giver has given up hope: doubts count from its first word on.
+        # the next long after the giver has given up hope, and after it has said it once more:
+        # doubts count from the first word on.
         givers = [place for place in places if place not in ends]
-        for (begun, _), (_, later) in itertools.pairwise(came):
+        begun = min((self._begins[place] for place in ends), default=0)
+        for later in came[1:]:
             found = self._between(givers, recipient, begun, later)
             causes += [one for one in found if one not in causes][:1]
         # From the last server into the mailbox.
@@ -325,6 +327,20 @@ class _Books:
             for one in self._attempts[place]
         )
 
+    def _doubt(self, place: _Place, attempt: Attempt) -> str:
+        """What makes an attempt that failed one that may have succeeded; empty if nothing does."""
+        if attempt.status == "sent":
+            return ""
+        if _DOUBTFUL in attempt.reason:
+            return "did not hear the answer"
+        # Dovecot, when it is being shut down, can say 421 of what it has just saved.
+        if attempt.program in maillog.LOCAL and _TOO_LATE.search(attempt.reason):
+            begun = attempt.line.time - sum(attempt.delays[2:])
+            for line in self._saves[attempt.recipient, self._identities.get(place, "")]:
+                if begun - _SLACK <= line.time <= attempt.line.time + _SLACK:
+                    return "was told that it had not been stored, which it had"
+        return ""
+
     def _between(
         self, places: Iterable[_Place], recipient: str, begin: float, end: float
     ) -> list[Cause]:
@@ -334,10 +350,10 @@ class _Books:
             return begin - _SLACK <= line.time <= end + _SLACK
 
         doubts = [
-            Cause(one.line, f"{place[0]} did not hear the answer: {one.reason}")
+            Cause(one.line, f"{place[0]} {what}: {one.reason}")
             for place in places
             for one in self._attempts[place]
-            if one.recipient == recipient and one.status != "sent" and _DOUBTFUL in one.reason
+            if one.recipient == recipient and (what := self._doubt(place, one))
         ]
         ends = [
             Cause(line, f"{node} was ended before it had noted the answer")

@@ -250,6 +250,50 @@ def test_what_arrives_after_the_sender_has_given_up_hope_is_explained() -> None:
     assert judged(copies=2, logs=logs).duplicated[0].causes
 
 
+def test_what_was_said_first_may_arrive_last() -> None:
+    """Its first copy comes out of the network when the second has long been there."""
+    crossed = [
+        (12.0, "postfix/smtpd[2]: B1: client=mail.sender.example[198.51.100.25]"),
+        (23.0, "postfix/smtpd[3]: B2: client=mail.sender.example[198.51.100.25]"),
+        (23.1, "postfix/cleanup[3]: B2: message-id=<1@sender.example>"),
+        (23.2, "LMTP B2"),
+        (23.2, "SAVED"),
+        (24.1, "postfix/cleanup[2]: B1: message-id=<1@sender.example>"),
+        (24.2, "LMTP B1"),
+        (24.2, "SAVED"),
+    ]
+    logs = {
+        "sender-mail": log("sender-mail", *TAKEN, UNHEARD),
+        "receiver-mail": log("receiver-mail", *crossed),
+    }
+    assert judged(copies=2, logs=logs).duplicated[0].causes
+    before = (11.0, UNHEARD[1])  # nothing had been said to the receiver's server by then
+    logs["sender-mail"] = log("sender-mail", *TAKEN, before)
+    assert judged(copies=2, logs=logs).unexplained
+
+
+SHUT_DOWN = (
+    "postfix/lmtp[5]: B1: to=<bob@receiver.example>, relay=x[private/lmtp], delay=0.4, "
+    "delays=0.1/0/0.1/0.2, dsn=4.3.2, status=deferred (host x[private/lmtp] said: 421 4.3.2 "
+    "Server shutting down (in reply to {}))"
+)
+
+
+def test_what_is_stored_and_said_not_to_be_is_put_in_twice() -> None:
+    def receiver(*said: tuple[float, str]) -> dict[str, list[LogLine]]:
+        came = (10.1, "postfix/cleanup[2]: B1: message-id=<1@sender.example>")
+        own = log("receiver-mail", came, *said, (15.1, "LMTP B1"), (15.1, "SAVED"))
+        return {"sender-mail": log("sender-mail", *TAKEN), "receiver-mail": own}
+
+    told = SHUT_DOWN.format("end of DATA command")
+    (fate,) = judged(copies=2, logs=receiver((10.2, "SAVED"), (10.4, told))).duplicated
+    assert "which it had" in fate.causes[0].words
+    # What was refused before its content, or at another time, is no cause of the first copy.
+    refused = SHUT_DOWN.format("RCPT TO command")
+    assert judged(copies=2, logs=receiver((10.2, "SAVED"), (10.4, refused))).unexplained
+    assert judged(copies=2, logs=receiver((10.2, "SAVED"), (14.0, told))).unexplained
+
+
 GIVEN_UP = (
     "postfix/lmtp[5]: B1: to=<bob@receiver.example>, relay=x[private/lmtp], delay=0.1, "
     "delays=0/0/0/0.1, dsn=5.2.2, status=bounced (552 5.2.2 Quota exceeded)"
