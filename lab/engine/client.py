@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lab.errors import EngineError
 
@@ -23,12 +25,22 @@ _local = threading.local()
 _api_version: str | None = None  # asked once, so that further threads save the question
 
 
+def sdk() -> Any:
+    """The SDK. Unless DOCKER_HOST wants it, without its own SSH, which is slow to import."""
+    if not os.environ.get("DOCKER_HOST", "").startswith("ssh:"):
+        # It can do without, as where paramiko is missing: to it this is an ImportError.
+        cast(dict[str, Any], sys.modules).setdefault("docker.transport.sshconn", None)
+    import docker
+
+    return docker
+
+
 def client() -> DockerClient:
     """This thread's client, honouring DOCKER_HOST. Raises EngineError if no engine answers."""
     global _api_version
     found: DockerClient | None = getattr(_local, "client", None)
     if found is None:
-        import docker
+        docker = sdk()
         from docker.errors import DockerException
 
         try:

@@ -52,8 +52,8 @@ class Stream:
         self._holder = holder
         # The SDK hands out a file-like wrapper; the socket beneath it can be half-closed.
         self.socket: socket.socket = getattr(holder, "_sock", holder)
+        self._buffer = bytearray(_read_ahead(holder, self.socket))
         self.socket.settimeout(None)
-        self._buffer = bytearray()
 
     def write(self, data: bytes) -> None:
         """Send `data` to the program's standard input."""
@@ -70,7 +70,8 @@ class Stream:
         """
         while True:
             if self.tty:
-                data = self.socket.recv(65536)
+                data = bytes(self._buffer) or self.socket.recv(65536)
+                self._buffer.clear()
                 if not data:
                     return
                 yield STDOUT, data
@@ -104,6 +105,20 @@ class Stream:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _read_ahead(holder: Any, socket: socket.socket) -> bytes:
+    """What came with the engine's answer, in one piece, and was read with it.
+
+    The SDK looks for the end of the answer's header through a buffer, and then hands out the
+    socket beneath it. A busy machine reads late, and finds a program's first words there already.
+    """
+    try:
+        buffer = holder._response.raw._fp.fp
+    except AttributeError:  # no such buffer: Windows, or an engine reached by SSH
+        return b""
+    socket.setblocking(False)
+    return bytes(buffer.read1() or b"")
 
 
 class Exec(Stream):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lab.engine.client import sdk
 from lab.errors import EngineError
 
 Progress = Callable[[str], None]
@@ -124,7 +125,7 @@ def look() -> Machine:
 
 
 def _answers() -> Answer:
-    import docker
+    docker = sdk()
     from docker.errors import DockerException
 
     try:

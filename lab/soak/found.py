@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lab.engine.lab import Lab
 
 _LOOK_SECONDS = 1.0
+_ARCHIVE = '[ ! -d "$1" ] || exec tar -C "$1" -cf - Maildir'  # it is made with the first message
 
 
 def drained(lab: Lab, seconds: float, tell: Callable[[int], None]) -> bool:
@@ -88,8 +89,10 @@ class _Stored:
 def _stored(lab: Lab, address: str) -> Iterator[_Stored]:
     """All that is in a mailbox, read from its files: Dovecot's own tool for that panics at some."""
     node = server_of(lab.plan.site, address)
-    argv = ["tar", "-C", f"/srv/mail/{address}", "-cf", "-", "Maildir"]
+    argv = ["sh", "-c", _ARCHIVE, "sh", f"/srv/mail/{address}"]
     found = lab.run(node, argv).check(f"reading the mailbox of {address}").stdout
+    if not found:
+        return
     with tarfile.open(fileobj=io.BytesIO(found)) as archive:
         for file in archive:
             # maildir(5): what has been delivered lies in new, or, once it was seen, in cur.

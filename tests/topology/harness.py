@@ -38,9 +38,12 @@ _T = TypeVar("_T")
 def until(what: str, look: Callable[[], _T | None], seconds: float = 30) -> _T:
     """What `look` returns once that is true; fails if it takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
+    pause = 0.02
     while not (found := look()):
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain until {what}"
-        time.sleep(0.02)
+        time.sleep(pause)
+        # Most looks are programs started in a machine: they keep it from what is waited for.
+        pause = min(1.5 * pause, 0.25)
     return found
 
 

@@ -220,9 +220,10 @@ def test_mail_is_retried_as_before_whatever_the_clock_says(lab: Lab, way: str) -
     with lab.outage(clock_off("sender-mail", by="166h40m", way=way)):
         with lab.outage(service_stopped(RECEIVER)):
             sent = send(lab, ALICE, BOB)
-            until("it was tried four times", lambda: len(attempts(lab, sent)) >= 4, 25)
+            until("it was tried four times", lambda: len(attempts(lab, sent)) >= 4)
             began = [one.line.time for one in attempts(lab, sent)]
-            assert all(2 <= later - one <= 6 for one, later in pairwise(began))
+            # Not at once, and not when the wrong clock says; a busy machine is late.
+            assert all(2 <= later - one <= 20 for one, later in pairwise(began))
         delivered(lab, BOB, sent)
 
 

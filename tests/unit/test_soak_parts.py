@@ -222,3 +222,5 @@ def test_what_lies_in_a_mailbox_is_read_from_its_files(monkeypatch: pytest.Monke
     monkeypatch.setattr(lab, "run", lambda *_: Result(0, tar, b""))
     found = [(one.message_id, one.whole, one.reported) for one in _stored(lab, ALICE)]
     assert found == [("<1@x>", True, None), ("<1@x>", False, None)]
+    monkeypatch.setattr(lab, "run", lambda *_: Result(0, b"", b""))
+    assert list(_stored(lab, ALICE)) == [], "nobody has written yet"
