@@ -52,6 +52,9 @@ class Narration:
     def need(self, keys: Iterable[str]) -> None:
         """Raises UsageError naming those of `keys` that there are no texts for."""
         missing = [key for key in ("title", "summary", *keys) if key not in self.texts]
+        self._lacks(missing)
+
+    def _lacks(self, missing: list[str]) -> None:
         if missing:
             raise UsageError(
                 f"the narration has no {', '.join(map(repr, missing))}",
@@ -70,10 +73,17 @@ class Narration:
         return self.text("summary")
 
     def text(self, key: str, **values: object) -> str:
-        """The text of `key`, with `values` in their places. Raises UsageError for a wrong key."""
+        """The text of `key`, with `values` in their places.
+
+        Raises UsageError for a key that there is not, and for a name that is not among `values`.
+        """
+        self._lacks([key] if key not in self.texts else [])
         try:
             return str(self.texts[key]).strip().format(**values)
-        except KeyError as error:
+        except (KeyError, ValueError, IndexError) as error:
+            named = ", ".join(values) or "none"
             raise UsageError(
-                f"the narration has no {error} (needed for '{key}')", where=str(self.path)
+                f"the text '{key}' can't be filled in: {error}",
+                where=str(self.path),
+                hint=f"the names in braces that the scenario gives it: {named}",
             ) from error

@@ -6,6 +6,8 @@ run: the functions that a scenario calls are replaced by ones that only note tha
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 from lab.engine.lab import Lab
 from lab.engine.plan import Plan, plan
+from lab.errors import LabError, UsageError
 from lab.faults.fault import Fault
 from lab.prepare import load_for
 from lab.scenarios import Scenario, wording
@@ -60,15 +63,35 @@ class Rehearsed:
 def rehearse(scenario: Scenario, narration: Narration) -> Rehearsed:
     """Act `scenario` with its parameters' defaults, told by `narration`. Runs nothing.
 
-    Raises UsageError for a text that is missing, TopologyError for a topology that does not fit.
+    Raises UsageError for a text that is missing, and where the scenario does with a blank what
+    can't be done with one; TopologyError for a topology that does not fit.
     """
     topology = load_for(scenario.topology, None)
     scale = scenario.time_scale or topology.time_scale
     planned = plan(scheduled(topology, scenario, scale), scenario.name, scale)
     stage = _DryStage(Lab(planned, 0.0, {}), narration)
     act = rebound(cast(FunctionType, scenario.act), stage)
-    act(stage, **scenario.parameters)
+    try:
+        act(stage, **scenario.parameters)
+    except LabError:
+        raise
+    except Exception as error:
+        raise _not_blank(scenario, error) from error
     return Rehearsed(planned, scale, tuple(stage.steps))
+
+
+def _not_blank(scenario: Scenario, error: Exception) -> UsageError:
+    """What to tell the author of a story that can be played, but not rehearsed."""
+    file = inspect.getfile(scenario.act)
+    lines = [
+        one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == file
+    ]
+    return UsageError(
+        f"{scenario.name} can't be rehearsed: {error}",
+        where=f"{file}:{lines[-1]}" if lines else file,
+        hint="what only a run can tell is blank here: it can't be unpacked or indexed (slice it); "
+        "begin the file with: from __future__ import annotations",
+    )
 
 
 class _DryStage:

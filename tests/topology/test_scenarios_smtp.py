@@ -296,3 +296,21 @@ def test_they_are_played_in_a_lab_that_is_up_as_well(
     run = play(name, "--here")
     assert run.status == 0, run.stderr
     assert is_whole(lab)
+
+
+def test_a_stranger_is_refused_what_is_taken_for_the_servers_own_people(play: Play) -> None:
+    run = play("open-relay")
+    whole(run)
+    by_hand = [
+        packet
+        for packet in run.segments("sender-lan")
+        if packet.dst == RECEIVER_PC and packet.sport == 25 and packet.payload
+    ]
+    said = b"".join(packet.payload for packet in by_hand).splitlines()
+    assert [line[:3] for line in said].count(b"554") == 1
+    assert any(b"554 5.7.1 <dave@receiver.example>: Relay access denied" in line for line in said)
+    log = run.log("sender-mail")
+    assert len([line for line in log if "NOQUEUE: reject: RCPT" in line]) == 1
+    assert [one["subject"] for one in run.last_mailbox("carol@sender.example")] == ["By hand"]
+    # Alice, who has logged in, may: her message to the same address went the same way on.
+    assert [line for line in log if "to=<dave@receiver.example>" in line and "status=sent" in line]

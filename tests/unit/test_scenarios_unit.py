@@ -216,12 +216,17 @@ def test_a_text_or_a_value_that_is_missing_is_named_with_its_file(tmp_path: Path
     file.write_text("title: A story\nwaiting: It waits at {server}.\n", encoding="utf-8")
     narration = Narration(file)
     assert narration.text("waiting", server="sender-mail") == "It waits at sender-mail."
-    for key, missing in (("after", "after"), ("waiting", "server")):
+    for key, told in (
+        ("after", "the narration has no 'after'\n  → add the text under that key"),
+        (
+            "waiting",
+            "the text 'waiting' can't be filled in: 'server'\n"
+            "  → the names in braces that the scenario gives it: sever",
+        ),
+    ):
         with pytest.raises(UsageError) as caught:
-            narration.text(key)
-        assert str(caught.value) == (
-            f"{file}: the narration has no '{missing}' (needed for '{key}')"
-        )
+            narration.text(key, sever="sender-mail")
+        assert str(caught.value) == f"{file}: {told}"
     with pytest.raises(UsageError, match="can't read the narration"):
         Narration(tmp_path / "none.yaml")
 
