@@ -278,7 +278,7 @@ class Story:
         word = (
             (self._words("as_expected"), "bold green")
             if outcome.ok
-            else (self._words("not_as_expected"), "bold red")
+            else (self._words("not_as_expected" if outcome.verdicts else "no_verdict"), "bold red")
         )
         took = self._words(
             "took",
