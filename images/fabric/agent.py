@@ -21,6 +21,7 @@ import os
 import pathlib
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -72,22 +73,28 @@ def furnish(pid, files):
     root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY)
     try:
         for file in files:
-            if not says(root, file["path"], file["content"]):
+            if not says(root, file):
                 write(root, file["path"], file["content"], file["mode"])
     finally:
         os.close(root)
 
 
-def says(root, path, content):
-    """Whether there is such a file below the folder open as `root`, and it says just that."""
-    parents, _, name = path.rpartition("/")
+def says(root, file):
+    """Whether there is such a file below the folder open as `root`, root's own, and just so."""
+    parents, _, name = file["path"].rpartition("/")
     with folder(root, parents) as parent:
         try:
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
+            found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
         except OSError:
             return False
-        with open(file, "rb") as stream:  # noqa: PTH123
-            return stream.read(len(content) + 1) == content.encode()
+        try:
+            kind = os.fstat(found)
+            if (kind.st_mode, kind.st_uid) != (stat.S_IFREG | file["mode"], 0):
+                return False
+            wanted = file["content"].encode()
+            return os.read(found, len(wanted) + 1) == wanted
+        finally:
+            os.close(found)
 
 
 def keep(name, text=None):
@@ -130,7 +137,7 @@ def write(root, path, content, mode):
     parents, _, name = path.rpartition("/")
     new = f".{name}.{time.time_ns()}"
     with folder(root, parents) as parent:
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=parent)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
         with open(file, "w") as stream:  # noqa: PTH123
             os.fchmod(file, mode)
             stream.write(content)
@@ -139,7 +146,11 @@ def write(root, path, content, mode):
             # older.
             written = time.time() - 60
             os.utime(file, (written, written))
-        os.rename(new, name, src_dir_fd=parent, dst_dir_fd=parent)
+        try:
+            os.rename(new, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except OSError:  # a folder is in the way
+            os.unlink(new, dir_fd=parent)
+            raise
 
 
 def give(root, path, owner):
@@ -174,10 +185,10 @@ def frozen(pid):
     """Whether the first program that the init `pid` has started is stopped (proc_pid_stat(5))."""
     try:
         children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        stat = pathlib.Path(f"/proc/{children[0]}/stat").read_text()
+        said = pathlib.Path(f"/proc/{children[0]}/stat").read_text()
     except (OSError, IndexError):  # it has ended this instant
         return False
-    return stat.rpartition(") ")[2][0] in "Tt"
+    return said.rpartition(") ")[2][0] in "Tt"
 
 
 def ask_dns(server, name, kind):

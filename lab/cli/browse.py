@@ -42,6 +42,7 @@ def command(lab_name: str, browser: str | None, said: str, url: str) -> None:
     from lab.errors import NodeFailed
     from lab.seats.browser import installed, opened
     from lab.seats.forward import Wanted, forwarding
+    from lab.seats.openssh import folder
     from lab.seats.seat import find
     from lab.seats.ssh import connect
 
@@ -52,7 +53,7 @@ def command(lab_name: str, browser: str | None, said: str, url: str) -> None:
     with (
         connect(lab, seat) as seated,
         forwarding(seated, [Wanted(0)]) as (port,),
-        opened(program, url, port.port) as running,
+        opened(program, url, port.port, folder(lab.name)) as running,
     ):
         note(f"{program} is at {seat}; close it, or Ctrl-C")
         while seated.alive and running.poll() is None:

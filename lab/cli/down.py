@@ -26,6 +26,7 @@ def command(lab_name: str, every: bool) -> None:
     from lab.seats import openssh
 
     for name in sweep():
+        openssh.forget(name)
         note(f"removed '{name}', left by a scenario that was killed")
     names = sorted({found.lab for found in containers.find()}) if every else [lab_name]
     busy: LabBusy | None = None

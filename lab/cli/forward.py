@@ -59,7 +59,7 @@ def command(lab_name: str, said: str | None, socks: int | None, ports: tuple[str
     lab = Lab.attach(lab_name)
     site = lab.plan.site
     all_wanted = [replace(one, host=_known(site, one.host)) for one in all_wanted]
-    seat = find(site.topology, said) if said else nearest(site, all_wanted[0].host)
+    seat = find(site.topology, said) if said is not None else nearest(site, all_wanted[0].host)
     with connect(lab, seat) as seated, forwarding(seated, all_wanted, note) as opened:
         for one in opened:
             click.echo(f"{LOCALHOST}:{one.port} → {one.to}, from {seat}")

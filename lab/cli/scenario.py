@@ -51,11 +51,12 @@ def list_(lang: str | None, as_json: bool) -> None:
     from lab.scenarios import load, names
     from lab.scenarios.narration import Narration, language
     from lab.units import format_duration
+    from lab.views.pages import as_lectured
     from lab.views.tables import table
     from lab.views.words import Words
 
     words = Words(language(lang))
-    found = [load(name) for name in names()]
+    found = sorted(map(load, names()), key=as_lectured)
     titles = {one.name: Narration(one.narration, words.lang).title for one in found}
     if as_json:
         emit_json(

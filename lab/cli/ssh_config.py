@@ -10,13 +10,14 @@ import click
 def command(lab_name: str) -> None:
     """Print a configuration for OpenSSH in which every seat of the lab is a host.
 
-    It stays good when the lab is taken down and put up again: have ~/.ssh/config include it.
+    It stays good when the lab is taken down and put up again: have ~/.ssh/config include it. In a
+    lab that is not called lab, the hosts are bob.NAME and so on.
 
     \b
     Example:
       lab ssh-config > lab.ssh
       ssh -F lab.ssh bob
-      scp -F lab.ssh bob@receiver-pc:mbox .
+      scp -F lab.ssh notes.txt bob@receiver-pc:
       rsync -e 'ssh -F lab.ssh' letters/ alice:letters/
     """
     from lab.engine.lab import Lab

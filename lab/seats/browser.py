@@ -6,11 +6,14 @@ the user's is in it, and nothing of the lab stays.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,16 +60,24 @@ def installed(wanted: str | None = None) -> str:
 
 
 @contextmanager
-def opened(browser: str, url: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The browser runs, with the SOCKS port `port` as its only way out, while the block does."""
-    with tempfile.TemporaryDirectory(prefix="maillab-browser-", ignore_cleanup_errors=True) as home:
+def opened(browser: str, url: str, port: int, place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The browser runs, with the SOCKS port `port` as its only way out, while the block does.
+
+    Its profile is in `place`. It ends with us, however we end; on Linux, that is.
+    """
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix="browser-", dir=place, ignore_cleanup_errors=True
+    ) as home:
         if "firefox" in Path(browser).name.lower():
             argv = _firefox(browser, Path(home), port)
         else:
             argv = _chromium(browser, Path(home), port)
         silent = subprocess.DEVNULL
         with (Path(home) / "said").open("wb+") as said:
-            program = subprocess.Popen([*argv, url], stdin=silent, stdout=silent, stderr=said)
+            program = subprocess.Popen(
+                [*argv, url], stdin=silent, stdout=silent, stderr=said, preexec_fn=_with_us()
+            )
         try:
             yield program
             if program.poll():
@@ -83,6 +94,18 @@ def opened(browser: str, url: str, port: int) -> Iterator[subprocess.Popen[bytes
             except subprocess.TimeoutExpired:
                 program.kill()
                 program.wait()
+
+
+def _with_us() -> Callable[[], None] | None:
+    """What a program has to do before it begins, to be ended when we are (prctl(2))."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork
+
+    def ask() -> None:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    return ask
 
 
 def _chromium(browser: str, home: Path, port: int) -> list[str]:

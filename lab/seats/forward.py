@@ -8,8 +8,11 @@ where to (SOCKS).
 from __future__ import annotations
 
 import contextlib
+import errno
+import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from typing import TYPE_CHECKING
 from lab.errors import LabError, UsageError
 from lab.seats import socks
 from lab.seats.ssh import Connection, NotReached
+from lab.views.visible import in_line
 
 if TYPE_CHECKING:
     import paramiko
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
 LOCALHOST = "127.0.0.1"
 _CHUNK = 65536
 _BACKLOG = 128
+# The caller has gone again, or there are too many at a time: there will be others.
+_PASSING = (errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_AGAIN_SECONDS = 0.1
+
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 Tell = Callable[[str], None]
 
@@ -48,7 +57,7 @@ def wanted(said: str) -> Wanted:
     """
     *ours, host, theirs = said.split(":") if ":" in said else ["", said]
     port, to = _port(ours[0] if ours else "0", zero=True), _port(theirs)
-    if len(ours) > 1 or not host or port is None or to is None:
+    if len(ours) > 1 or not _HOST.fullmatch(host) or port is None or to is None:
         raise UsageError(
             f"'{said}' is not [PORT:]HOST:PORT", hint="8080:mail.receiver.example:80, say"
         )
@@ -56,9 +65,9 @@ def wanted(said: str) -> Wanted:
 
 
 def _port(said: str, *, zero: bool = False) -> int | None:
-    if said.isascii() and said.isdigit() and (0 if zero else 1) <= int(said) <= 65535:
-        return int(said)
-    return None
+    if not (said.isascii() and said.isdigit() and len(said) <= len("65535")):
+        return None
+    return int(said) if (0 if zero else 1) <= int(said) <= 65535 else None
 
 
 class Listening:
@@ -110,8 +119,11 @@ def _accept(connection: Connection, port: Listening, tell: Tell) -> None:
     while True:
         try:
             caller, _ = port.listener.accept()
-        except OSError:
-            return
+        except OSError as error:
+            if error.errno not in _PASSING:  # it was closed
+                return
+            time.sleep(_AGAIN_SECONDS)
+            continue
         threading.Thread(target=_serve, args=(connection, port, caller, tell), daemon=True).start()
 
 
@@ -124,7 +136,7 @@ def _serve(connection: Connection, port: Listening, caller: socket.socket, tell:
             else:
                 channel = socks.asked(caller, connection.dial)
         except (NotReached, socks.Refused) as error:
-            tell(str(error))
+            tell(in_line(str(error)))
             return
         with contextlib.closing(channel):
             there = threading.Thread(target=_copy, args=(caller, channel), daemon=True)

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from lab.engine.exec import STDERR, STDOUT, Exec, Result
-from lab.errors import LabError, NodeFailed
+from lab.errors import EngineError, LabError, NodeFailed
 from lab.seats.keys import Keys, keys
 from lab.seats.seat import Seat, seats
 
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 SSHD = ("/usr/sbin/sshd", "-i", "-e", "-f", "/lab/seat.conf")
 _HELLO_SECONDS = 15.0
+_OPEN_SECONDS = 30.0
 _DIAL_SECONDS = 130.0  # as long as Linux tries to connect (tcp(7): tcp_syn_retries)
 _ALIVE_SECONDS = 15.0
 _CHUNK = 65536
+_WORDS = 2000  # octets of what sshd has to complain of
 # What paramiko has to say is for nobody's screen; what failed is an error of ours.
 _LOG = "paramiko.seat"
 _number = itertools.count(1)  # each connection logs by a name of its own
@@ -53,11 +55,22 @@ def pipe(lab: Lab, seat: Seat, found: Keys) -> Iterator[Exec]:
     process = lab.process(seat.node)
     people = [one.login for one in seats(lab.plan.topology) if one.node == seat.node]
     with lab.fabric() as fabric:
-        fabric.furnish(found.files(people), process)
+        try:
+            fabric.furnish(found.files(people), process)
+        except EngineError as error:
+            raise LabError(
+                f"the keys of {seat.node} can't be put in place: its root has changed /lab/seat",
+                detail=error.what,
+                hint=_mended(seat),
+            ) from error
         if fabric.frozen(process):
             raise NodeFailed(f"node '{seat.node}' is frozen", hint="lab fault status")
     with Exec(lab.container(seat.node), SSHD) as program:
         yield program
+
+
+def _mended(seat: Seat) -> str:
+    return f"lab exec {seat.node} -- rm -r /lab/seat"
 
 
 @contextmanager
@@ -77,20 +90,25 @@ def connect(lab: Lab, seat: Seat) -> Iterator[Connection]:
         reasons = _Reasons()
         transport.set_log_channel(f"{_LOG}.{next(_number)}")
         logging.getLogger(transport.get_log_channel()).addHandler(reasons)
+        # Root there may have put anything in sshd's place, which talks and talks.
+        despair = threading.Timer(_OPEN_SECONDS, wire.close)
+        despair.start()
         try:
             transport.connect(
                 hostkey=_public(found.host_public),
                 username=seat.login,
                 pkey=_private(found.user),
             )
+            despair.cancel()
             yield Connection(seat, transport, reasons)
         except (paramiko.SSHException, EOFError) as error:
             raise LabError(
                 f"seat {seat} does not open" if not transport.authenticated else f"{seat} is gone",
                 detail=wire.said.decode(errors="replace").strip() or str(error),
-                hint="lab status",
+                hint=f"lab status; if root there has changed its keys: {_mended(seat)}",
             ) from error
         finally:
+            despair.cancel()
             transport.close()
             logging.getLogger(transport.get_log_channel()).removeHandler(reasons)
 
@@ -271,7 +289,7 @@ class _Wire:
         while not self._pending:
             stream, data = next(self._program.frames(), (STDOUT, b""))
             if stream == STDERR:
-                self.said += data
+                self.said = bytearray((self.said + data)[-_WORDS:])
                 continue
             if not data:
                 return b""

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from lab import scenarios
+from lab.scenarios import Scenario
 from lab.scenarios.narration import LANGUAGES
 from lab.units import format_duration
 from lab.views import handout_text
 from lab.views.handout import Handout, handout
 
 INDEX = "README.md"
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def as_lectured(one: Scenario) -> tuple[float, str]:
+    """The sort key that puts the scenarios in the order of the lecture, those beyond it last."""
+    first = one.rows[0].removeprefix("N") if one.rows else ""
+    return (int(first) if first.isdigit() else math.inf, one.name)
+
+
+def statements(lang: str) -> dict[str, str]:
+    """What the lecture says, a line for each row (N1 ...): `templates/rows.LANG.yaml`."""
+    import yaml
+
+    file = _TEMPLATES / f"rows.{lang}.yaml"
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 def pages() -> Iterator[tuple[str, str]]:
     """Each page: its place below docs/scenarios, and its text. Korean ones are below `ko`."""
     for lang in LANGUAGES:
         folder = "" if lang == "en" else f"{lang}/"
-        found = [handout(scenarios.load(name), lang) for name in scenarios.names()]
+        every = sorted(map(scenarios.load, scenarios.names()), key=as_lectured)
+        found = [handout(one, lang) for one in every]
         for one in found:
             yield f"{folder}{one.scenario.name}.md", handout_text.markdown(one)
         yield f"{folder}{INDEX}", _index(found)
@@ -38,7 +56,7 @@ def _index(found: list[Handout]) -> str:
     words = found[0].words
     rows = [
         (
-            f"[{one.scenario.name}]({one.scenario.name}.md)",
+            _link(one),
             one.narration.title,
             " ".join(one.scenario.rows),
             one.scenario.topology,
@@ -54,5 +72,21 @@ def _index(found: list[Handout]) -> str:
         words("other_language", name=INDEX.removesuffix(".md")),
         words("index_intro"),
         handout_text.markdown_table(heads, rows),
+        f"## {words('lecture')}",
+        _lecture(found),
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _lecture(found: list[Handout]) -> str:
+    """Each row of the lecture, and the scenarios that show it."""
+    words = found[0].words
+    rows = [
+        (row, said, ", ".join(_link(one) for one in found if row in one.scenario.rows))
+        for row, said in statements(words.lang).items()
+    ]
+    return handout_text.markdown_table([*map(words, ("row", "says", "shown_by"))], rows)
+
+
+def _link(one: Handout) -> str:
+    return f"[{one.scenario.name}]({one.scenario.name}.md)"

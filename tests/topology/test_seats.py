@@ -151,13 +151,59 @@ def test_keys_are_the_labs_own_and_stay(whole: Lab, name: str) -> None:
 
 
 def test_it_opens_again_whatever_root_has_done_to_its_keys(whole: Lab) -> None:
-    whole.run(PC, ["rm", "-r", "/lab/seat"]).check("rm")
+    whole.run(PC, ["rm", "-rf", "/lab/seat"]).check("rm")
     with connect(whole, seat(whole)) as there:
         assert there.run(["true"]).status == 0
     whole.run(PC, ["sh", "-c", "cd /lab/seat; echo > host_key; ln -sf /etc/passwd people/bob"])
     with connect(whole, seat(whole)) as there:
         assert there.run(["true"]).status == 0
     assert whole.run(PC, ["head", "-n1", "/etc/passwd"]).text.startswith("root:")
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        "chmod 666 host_key",
+        "chown bob people/bob",
+        "rm host_key; mkfifo host_key",
+        "truncate -s 1T people/bob",
+    ],
+)
+def test_it_opens_again_whatever_is_wrong_with_a_key(whole: Lab, done: str) -> None:
+    with connect(whole, seat(whole)):
+        pass
+    whole.run(PC, ["sh", "-c", f"cd /lab/seat && {done}"]).check(done)
+    with connect(whole, seat(whole)) as there:
+        assert there.run(["true"]).status == 0
+
+
+@pytest.mark.parametrize(
+    "done", ["rm host_key && mkdir host_key", "rm -r people && ln -s / people"]
+)
+def test_what_is_in_the_way_is_told_and_nothing_follows_it(whole: Lab, done: str) -> None:
+    whole.run(PC, ["sh", "-c", f"mkdir -p /lab/seat/people && cd /lab/seat && {done}"])
+    with (
+        pytest.raises(LabError, match="its root has changed /lab/seat") as caught,
+        connect(whole, seat(whole)),
+    ):
+        pass
+    assert caught.value.hint == f"lab exec {PC} -- rm -r /lab/seat"
+    whole.run(PC, ["rm", "-r", "/lab/seat"]).check("rm")
+    with connect(whole, seat(whole)) as there:
+        assert there.run(["true"]).status == 0
+
+
+@pytest.mark.parametrize("babble", ["yes >&2", "yes | tr -d '\\n'"])
+def test_one_that_only_talks_in_sshds_place_is_given_up(
+    whole: Lab, babble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.seats.ssh._OPEN_SECONDS", 1.0)
+    monkeypatch.setattr("lab.seats.ssh.SSHD", ("sh", "-c", babble))
+    try:
+        with pytest.raises(LabError, match="does not open"), connect(whole, seat(whole)):
+            pass
+    finally:
+        whole.run(PC, ["sh", "-c", "kill -9 $(pidof yes)"])  # the engine would hear it out
 
 
 def test_a_machine_that_is_off_or_frozen_has_no_seats(whole: Lab) -> None:
@@ -203,6 +249,16 @@ def test_a_connection_starts_at_the_seat_and_crosses_its_cable(whole: Lab, bob: 
     (said,) = [frame for frame in frames if marker.encode() in frame]
     assert said[26:30] == bytes([203, 0, 113, 10]), "from Bob's PC"
     assert said[30:34] == bytes([203, 0, 113, 25])
+
+
+def test_to_sit_down_leaves_nothing_on_the_wires(whole: Lab) -> None:
+    before = len(recorded(whole, "receiver-lan"))
+    with terminal(whole, "ssh", "bob") as said:
+        said("exit\r", "logout")
+    with connect(whole, seat(whole)) as there:
+        assert there.run(["true"]).status == 0
+    new = recorded(whole, "receiver-lan")[before:]
+    assert b"UNKNOWN" not in new.upper(), "sshd asks for nobody's name"
 
 
 def read_frames_of(octets: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -59,6 +60,26 @@ def test_every_row_of_the_lecture_has_a_scenario() -> None:
 def test_the_list_says_which_rows_each_covers() -> None:
     output = CliRunner().invoke(cli, ["scenario", "list", "--lang", "en"]).output
     assert re.search(r"(?m)^persistent-connection +Many messages, one connection +N12 ", output)
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_index_has_what_the_lecture_says_and_the_scenarios_that_show_it(lang: str) -> None:
+    said = pages.statements(lang)
+    assert list(said) == ROWS and all(said.values())
+    folder = "" if lang == "en" else f"{lang}/"
+    index = dict(pages.pages())[f"{folder}README.md"].splitlines()
+    for row, text in said.items():
+        [line] = [one for one in index if one.startswith(f"| {row} | {text} | ")]
+        shown = [name for name in NAMES if row in scenarios.load(name).rows]
+        assert shown and sorted(re.findall(r"\[(.+?)\]\(\1\.md\)", line)) == shown
+
+
+def test_the_list_goes_as_the_lecture_goes_and_what_is_beyond_it_comes_last() -> None:
+    output = CliRunner().invoke(cli, ["scenario", "list", "--json"]).output
+    listed = [(one["name"], one["rows"]) for one in json.loads(output)]
+    assert sorted(name for name, _ in listed) == NAMES
+    keys = [(int(rows[0][1:]) if rows else 99, name) for name, rows in listed]
+    assert keys == sorted(keys) and keys[0] == (1, "delivery") and not listed[-1][1]
 
 
 # --- Every scenario --------------------------------------------------------------------------

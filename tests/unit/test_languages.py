@@ -70,6 +70,14 @@ def test_what_is_explained_in_korean_is_korean_and_cites_what_the_english_cites(
         assert cited <= set(re.findall(r"RFC \d+", " ".join(korean[key].split()))), key
 
 
+def test_names_and_terms_are_written_one_way_in_korean() -> None:
+    """People as in the packets (Alice), and the lecture's terms (메일 박스) as in its notes."""
+    files = [*(ROOT / "scenarios").glob("*.ko.yaml"), *TEMPLATES.glob("*.ko.yaml")]
+    other = re.compile(r"앨리스|에린|(?<![가-힣])밥(?=[이은의]\b|에게)|메일박스|메일함")
+    found = {file.name: other.findall(file.read_text(encoding="utf-8")) for file in files}
+    assert {name: words for name, words in found.items() if words} == {}
+
+
 @pytest.mark.parametrize("name", scenarios.names())
 def test_what_follows_a_name_in_korean_fits_its_sound(name: str) -> None:
     """A machine's name or an address ends with a consonant (mail, example) or not (pc, dns)."""

@@ -90,7 +90,21 @@ def test_what_is_to_be_forwarded(said: str, meant: Wanted) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["", "80", ":80", "host", "host:", "host:0", "host:65536", "a:b:80", "1:2:h:80", "h:８０"],
+    [
+        "",
+        "80",
+        ":80",
+        "host",
+        "host:",
+        "host:0",
+        "host:65536",
+        "a:b:80",
+        "1:2:h:80",
+        "h:８０",
+        "h:" + "9" * 5000,
+        "x y:80",
+        "h\x1b[2J:80",
+    ],
 )
 def test_what_is_no_port_is_refused(said: str) -> None:
     with pytest.raises(UsageError) as caught:

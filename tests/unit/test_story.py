@@ -231,7 +231,10 @@ def test_of_many_attempts_the_first_and_the_last_are_shown(
 def test_a_run_is_called_as_expected_only_if_it_was(tmp_path: Path, page: io.StringIO) -> None:
     run = Run(tmp_path, page)
     run.end()
-    assert "NOT as expected, since nothing was: receiver-down, 1h2m of lab time in 1m2s." in page.getvalue()
+    assert (
+        "NOT as expected, since nothing was: receiver-down, 1h2m of lab time in 1m2s."
+        in page.getvalue()
+    )
 
 
 def test_a_story_in_korean_has_its_words_in_korean_and_its_tables_straight(
