@@ -30,11 +30,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Cast:
-    """The two, and everybody's password."""
+    """The two, and everybody's password by their address."""
 
     alice: Person
     bob: Person
-    passwords: tuple[str, ...]
+    passwords: Mapping[str, str]
 
     @classmethod
     def of(cls, lab: Lab) -> Cast:
@@ -42,12 +42,12 @@ class Cast:
         return cls(
             _person(lab, "alice"),
             _person(lab, "bob"),
-            tuple(
-                user.password
+            {
+                f"{login}@{node.domain}": user.password
                 for node in lab.plan.topology.nodes.values()
                 if isinstance(node, MailServer)
-                for user in node.users.values()
-            ),
+                for login, user in node.users.items()
+            },
         )
 
     def values(self, lab: str) -> Mapping[str, object]:

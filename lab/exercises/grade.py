@@ -153,7 +153,7 @@ def check(lab: Lab, exercise: Exercise, text: str | None) -> Grade:
                 hint=f"lab exercise start {exercise.name}",
             )
         now = time.time()
-        answer = parse(exercise, text, lab.plan.networks, now) if text else None
+        answer = parse(exercise, text, lab.plan.networks, now) if text is not None else None
         answer = answer or _last_answer(lab, exercise, course)
         with record_of(lab) as record:
             grade = _judged(lab, exercise, Cast.of(lab), course, record, answer)

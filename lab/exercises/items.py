@@ -37,17 +37,24 @@ def _last_word(mail: Mail) -> Turn | None:
 def typed(talk: Talk) -> Item:
     """Whoever spoke took their time: a line, a reply, a pause in which a person types the next.
 
-    A script that waits as long looks the same: fingers are on no record.
+    The pause was seen somewhere on the cable: how long a reply and its answer travel between
+    there and the client is no part of it. What is said before the reply to the line before was
+    not typed one by one. A script that waits as long looks the same: fingers are on no record.
     """
     pauses: list[float] = []
+    away = _round_trip(talk)
     heard: Turn | None = None
+    said: Turn | None = None
     proofs: list[Proof] = []
     for turn in talk.dialogue.turns:
         if turn.side == "server":
             heard = turn
         elif heard is not None and turn.kind in ("command", "auth", "content"):
-            pauses.append(turn.time - heard.time)
+            if said and turn.kind != "content" and not _is_answered(said, turn):
+                return missing("typed", talk.at(turn), note="ahead", line=first_words(turn))
+            pauses.append(turn.time - heard.time - away)
             proofs.append(talk.at(turn))
+            said = turn
     if not pauses:
         return missing("typed")
     usual = median(pauses)
@@ -55,6 +62,19 @@ def typed(talk: Talk) -> Item:
     if usual < PACE:
         return missing("typed", *ends, note="fast", seconds=f"{max(usual, 0):.3f}")
     return met("typed", *ends, note="pace", seconds=f"{usual:.1f}")
+
+
+def _round_trip(talk: Talk) -> float:
+    """From where it was seen to the client and back (s): how long that took its SYN-ACK."""
+    stream = talk.dialogue.stream
+    if stream.accepted is None or stream.established is None:
+        return 0.0
+    return stream.established.time - stream.accepted.time
+
+
+def _is_answered(said: Turn, turn: Turn) -> bool:
+    """Whether the reply to `said` was there before `turn`."""
+    return said.reply is not None and said.reply.last_frame < turn.frame
 
 
 def arrived(work: Work, node: str | None, queue_id: str, person: Person) -> Item:

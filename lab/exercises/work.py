@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import unquote
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,13 @@ from lab.scenarios.wire import first_words
 if TYPE_CHECKING:
     from lab.exercises.cast import Cast, Person
     from lab.record import Record
+
+
+def mailbox(address: str) -> str:
+    """The mailbox that an address names: its local part unquoted, and no matter in which case."""
+    local, at, domain = address.strip().rpartition("@")
+    return f"{unquote(local)}{at}{domain}".lower()
+
 
 _RELAY = re.compile(r"\[([^\]]+)\]:\d+$")
 
@@ -143,7 +151,7 @@ class Work:
             mail
             for talk in self.talks("smtp", caller=caller, called=called)
             for mail in talk.mails
-            if to.address in map(str.lower, mail.transaction.recipients)
+            if mailbox(to.address) in map(mailbox, mail.transaction.recipients)
         ]
 
     def said_in(self, frame: Frame) -> Iterator[tuple[Talk, Turn]]:
@@ -199,8 +207,9 @@ class Work:
         """The messages by `person` that their server has taken since the start."""
         new = {event.refs.queue_id or "" for event in self.changes("message-id", person.server)}
         queued: dict[str, Event] = {}
+        wanted = mailbox(person.address)
         for event in self.changes("queued", person.server):
-            if event.refs.queue_id in new and event.data["value"] == person.address:
+            if event.refs.queue_id in new and mailbox(event.data["value"]) == wanted:
                 queued.setdefault(event.refs.queue_id, event)  # it is said again at each attempt
         return [Queued(person.server, name, self.logged(one)) for name, one in queued.items()]
 
@@ -233,7 +242,8 @@ class Work:
         for station in self.stations(node, queue_id):
             for event in self.attempts(*station):
                 data = event.data
-                if (data["program"], data["status"]) in _SAVED and data["recipient"] == address:
+                saved = (data["program"], data["status"]) in _SAVED
+                if saved and mailbox(data["recipient"]) == mailbox(address):
                     return self.logged(event)
         return None
 

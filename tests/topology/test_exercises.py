@@ -299,6 +299,7 @@ def test_what_can_not_be_an_answer_is_said(lab: Lab) -> None:
     Student(lab, "bounce")
     for name, answer, words in (
         ("responsibility", "12", "'12' names no frame"),
+        ("responsibility", "", "'' names no frame"),
         ("responsibility", "moon-lan#1", "there is no network 'moon-lan' in this lab"),
         ("responsibility", "sender-lan#99999999", "there is no frame 99999999 on record"),
         ("came-back", "e", "'e' is none of the answers"),

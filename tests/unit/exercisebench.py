@@ -20,7 +20,7 @@ from lab.record import Record
 CAST = Cast(
     Person(ALICE, "wonderland", "sender-pc", "sender-mail", "mail.sender.example", "sender-lan"),
     Person(BOB, "builder", "receiver-pc", "receiver-mail", "mail.receiver.example", "receiver-lan"),
-    ("wonderland", "builder"),
+    {ALICE: "wonderland", BOB: "builder"},
 )
 _NODES = {node: address for address, node in ADDRESSES.items()}
 
@@ -45,14 +45,18 @@ class Bench:
         pause: float = 0.5,
         networks: tuple[str, ...] = ("sender-lan",),
         end: str | None = "C",
+        trip: float = 0.0,
     ) -> None:
-        """A conversation; the client says each line `pause` seconds after the server's last."""
+        """A conversation; the client says each line `pause` seconds after the server's last.
+
+        It is seen where it takes `trip` seconds to the client and back.
+        """
         self._ports += 1
         talk = Talk((_NODES[caller], self._ports), (_NODES[called], port))
         talk.send("C", SYN).send("S", SYN | ACK).send("C", ACK)
-        moments, now = [at] * 3, at
+        moments, now = [at, at, at + trip], at + trip
         for who, text in script:
-            now += pause if who == "C" else 0.002
+            now += pause + trip if who == "C" else 0.002
             talk.say(who, text.replace("\n", "\r\n") + "\r\n")
             moments += [now] * (len(talk.packets) - len(moments))
         if end:

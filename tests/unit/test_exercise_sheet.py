@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import string
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -15,8 +18,9 @@ from exercisebench import CAST
 from recording import STARTED
 
 from lab.cli import cli
-from lab.errors import LabError, UsageError
-from lab.exercises import Exercise, Item, Proof, catalogue, named
+from lab.engine.lab import Lab
+from lab.errors import LabError, LabNotUp, UsageError
+from lab.exercises import Exercise, Item, Proof, catalogue, grade, named
 from lab.exercises.answers import parse
 from lab.exercises.grade import Grade, _is_stuck
 from lab.exercises.notebook import Check, Course, Notebook
@@ -112,6 +116,8 @@ def test_the_hint_comes_at_the_second_check_without_progress_and_once(
         ("responsibility", "lan#3", "there is no network 'lan' in this lab"),
         ("came-back", "because", "'because' is none of the answers"),
         ("by-hand", "a", "exercise by-hand asks for no answer"),
+        ("responsibility", "", "'' names no frame"),
+        ("came-back", " ", "' ' is none of the answers"),
     ],
 )
 def test_what_can_be_no_answer_is_said(name: str, text: str, words: str) -> None:
@@ -190,6 +196,41 @@ def test_wrong_usage_is_told_in_words(words: list[str], said: str) -> None:
     result = CliRunner().invoke(cli, ["exercise", *words])
     assert isinstance(result.exception, UsageError)
     assert said in result.exception.what and result.exception.hint
+
+
+@pytest.mark.parametrize("answer", ["", "#"])
+def test_an_empty_answer_is_one_too(answer: str) -> None:
+    kept = Kept()
+    Notebook(kept).start("responsibility", 1.0)
+    plan = SimpleNamespace(networks=NETWORKS)
+    fabric = nullcontext(SimpleNamespace(keep=kept))
+    lab: Any = SimpleNamespace(name="lab", plan=plan, fabric=lambda: fabric)
+    with pytest.raises(UsageError, match=f"'{answer}' names no frame"):
+        grade.check(lab, named("responsibility"), answer)
+
+
+def test_a_lab_that_is_not_up_costs_the_class_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def attach(name: str) -> str:
+        if name == "ben":
+            raise LabNotUp("lab 'ben' is not up", hint="lab --lab ben up")
+        return name
+
+    monkeypatch.setattr(Lab, "attach", attach)
+    monkeypatch.setattr(grade, "sheet", lambda lab, exercises: [graded(*named("bounce").items)])
+    words = ["exercise", "check", "--all", "--csv"]
+    done = CliRunner().invoke(cli, [*words, "--lab", "anna", "--lab", "ben", "--lab", "cho"])
+    assert len(list(csv.DictReader(io.StringIO(done.stdout)))) == 2
+    assert "lab: lab 'ben' is not up\n  → lab --lab ben up" in done.stderr
+    assert done.exit_code == 3
+    alone = CliRunner().invoke(cli, [*words, "--lab", "ben"])
+    assert isinstance(alone.exception, LabNotUp)
+
+
+@pytest.mark.parametrize("name", ["by-hand", "one-connection", "came-back"])
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_who_types_is_told_where_to_sit_and_how_lines_end(lang: str, name: str) -> None:
+    text = named(name).texts(lang).text("task", **CAST.values("anna"))
+    assert "lab --lab anna ssh " in text and "nc -C" in text
 
 
 def test_the_tab_key_knows_the_exercises() -> None:

@@ -67,6 +67,32 @@ def test_a_person_is_told_from_a_program_by_the_pauses(
     assert (found.met, found.note) == ((True, "pace") if person else (False, "fast"))
 
 
+def test_the_way_to_the_client_and_back_is_no_pause(bench: Bench) -> None:
+    script = [*HELO, *letter(), *QUIT]
+    bench.talks("sender-pc", "receiver-mail", 25, script, pause=PACE / 10, trip=PACE * 2)
+    found = bench.judged("by-hand")["typed"]
+    assert (found.met, found.note, found.values["seconds"]) == (False, "fast", "0.010")
+
+
+def test_what_is_said_before_the_reply_is_not_typed_after_it(bench: Bench) -> None:
+    mail = letter()
+    together = [("C", "\n".join(text for _, text in mail[:6:2])), OK, OK, mail[5]]
+    bench.talks("sender-pc", "receiver-mail", 25, [*HELO, *together, *mail[6:], *QUIT])
+    found = bench.judged("by-hand")
+    assert found["taken"].met and not found["typed"].met
+    assert found["typed"].note == "ahead" and f"RCPT TO:<{BOB}>" in found["typed"].values["line"]
+
+
+@pytest.mark.parametrize("to", ["Bob@receiver.example", BOB.upper(), '"bob"@receiver.example'])
+def test_an_address_is_the_same_in_any_case(bench: Bench, to: str) -> None:
+    bench.talks("sender-pc", "receiver-mail", 25, [*HELO, *letter(to=to), *QUIT])
+    bench.recording.takes(20, "receiver-mail", "1ABC01")
+    bench.recording.saves(20.1, "receiver-mail", "1ABC01", to=to)
+    assert bench.met("by-hand") == {"taken", "typed", "plain", "arrived"}
+    [right] = bench.frames_with("sender-lan", b"queued as 1ABC01")
+    assert bench.met("responsibility", f"sender-lan#{right}") == {"passed", "frame"}
+
+
 @pytest.mark.parametrize("mark", ["X-Mailer: swaks v20240103.0", "User-Agent: Mutt/2.2"])
 def test_a_mail_program_signs_what_it_writes(bench: Bench, mark: str) -> None:
     text = PLAIN.replace("Subject", f"{mark}\nSubject")
@@ -123,6 +149,16 @@ def test_only_the_last_250_of_the_right_server_is_responsibility(bench: Bench) -
         assert taken == {right}
 
 
+def test_what_has_passed_is_the_message_that_was_answered(bench: Bench) -> None:
+    for number in (1, 2):
+        script = [*HELO, *letter(queue_id=f"2DEF0{number}"), *QUIT]
+        bench.talks("sender-mail", "receiver-mail", 25, script, at=10 * number)
+    [first] = bench.frames_with("sender-lan", b"queued as 2DEF01")
+    found = bench.judged("responsibility", f"sender-lan#{first}")
+    assert found["frame"].met and found["passed"].proofs[0].evidence.frame == 1
+    assert bench.judged("responsibility")["passed"].proofs[0].evidence.frame > first
+
+
 def test_a_frame_that_is_not_there_is_said(bench: Bench) -> None:
     bench.talks("sender-mail", "receiver-mail", 25, [*HELO, *letter(), *QUIT])
     with pytest.raises(UsageError, match="there is no frame 999 on record: sender-lan has"):
@@ -131,26 +167,65 @@ def test_a_frame_that_is_not_there_is_said(bench: Bench) -> None:
     assert other.values["says"] == "frame 1", "what it is, not what would have been right"
 
 
+POP = [("S", "+OK ready")]
+IMAP = [("S", "* OK ready")]
+SUBMISSION = [GREETING, ("C", "EHLO pc"), OK]
+
+
 @pytest.mark.parametrize(
-    ("port", "script"),
+    ("port", "script", "yes", "no"),
     [
-        (110, [("S", "+OK ready"), ("C", "USER bob"), ("S", "+OK"), ("C", "PASS builder")]),
-        (143, [("S", "* OK ready"), ("C", "a NOOP"), ("S", "a OK"), ("C", "b LOGIN bob builder")]),
-        (587, [GREETING, ("C", "EHLO pc"), OK, ("C", "AUTH PLAIN AGJvYgBidWlsZGVy")]),
+        (110, [*POP, ("C", "USER bob"), ("S", "+OK"), ("C", "PASS builder")], "+OK", "-ERR"),
+        (110, [*POP, ("C", "AUTH PLAIN AGJvYgBidWlsZGVy")], "+OK", "-ERR"),
+        (143, [*IMAP, ("C", "b LOGIN bob builder")], "b OK", "b NO"),
+        (143, [*IMAP, ("C", f'b LOGIN "{BOB}" "builder"')], "b OK", "b NO"),
+        (
+            143,
+            [*IMAP, ("C", "b LOGIN bob {7}"), ("S", "+ OK"), ("C", "builder")],
+            "b OK",
+            "b NO",
+        ),
+        (
+            143,
+            [*IMAP, ("C", "b AUTHENTICATE PLAIN"), ("S", "+ "), ("C", "AGJvYgBidWlsZGVy")],
+            "b OK",
+            "b NO",
+        ),
+        (587, [*SUBMISSION, ("C", "AUTH PLAIN AGJvYgBidWlsZGVy")], "235 2.7.0 Ok", "535 5.7.8 No"),
+        (
+            587,
+            [
+                *SUBMISSION,
+                *(("C", "AUTH LOGIN"), ("S", "334 VXNlcm5hbWU6"), ("C", "Ym9i")),
+                *(("S", "334 UGFzc3dvcmQ6"), ("C", "YnVpbGRlcg==")),
+            ],
+            "235 2.7.0 Ok",
+            "535 5.7.8 No",
+        ),
     ],
 )
 def test_a_password_is_in_its_frame_and_in_no_other(
-    bench: Bench, port: int, script: list[tuple[str, str]]
+    bench: Bench, port: int, script: list[tuple[str, str]], yes: str, no: str
 ) -> None:
-    bench.talks("receiver-pc", "receiver-mail", port, script, networks=("receiver-lan",))
+    other = ("other-lan",)  # what was refused, and what was never answered
+    bench.talks("receiver-pc", "receiver-mail", port, [*script, ("S", no)], networks=other)
+    bench.talks("receiver-pc", "receiver-mail", port, script, networks=other)
+    assert bench.met("password") == set()
+    answered = [*script, ("S", yes)]
+    bench.talks("receiver-pc", "receiver-mail", port, answered, networks=("receiver-lan",))
     assert bench.met("password") == {"login"}
     frames = range(1, bench.count("receiver-lan") + 1)
     right = {n for n in frames if "frame" in bench.met("password", f"receiver-lan#{n}")}
     assert right == set(bench.frames_with("receiver-lan", script[-1][1].encode()))
 
 
-def test_a_wrong_password_is_none(bench: Bench) -> None:
-    script = [("S", "+OK"), ("C", "USER bob"), ("S", "+OK"), ("C", "PASS guess"), ("S", "-ERR")]
+@pytest.mark.parametrize(
+    ("said", "reply"),
+    [("guess", "-ERR"), ("builder", "-ERR"), ("wonderland", "+OK"), ("xbuilderx", "+OK")],
+)
+def test_a_wrong_password_is_none(bench: Bench, said: str, reply: str) -> None:
+    """Nor is somebody else's, or one that has it in it, whatever the server says."""
+    script = [*POP, ("C", "USER bob"), ("S", "+OK"), ("C", f"PASS {said}"), ("S", reply)]
     bench.talks("receiver-pc", "receiver-mail", 110, script)
     assert bench.met("password") == set()
 
@@ -170,7 +245,7 @@ def bounced(bench: Bench, words: str = "sender non-delivery notification") -> No
 def test_a_bounce_is_about_the_message_that_was_written(bench: Bench) -> None:
     bounced(bench)
     assert bench.met("bounce") == {"queued", "failed", "reported"}
-    bench.recording.saves(3, "sender-mail", "2DEF01", to=ALICE)
+    bench.recording.saves(3, "sender-mail", "2DEF01", to=ALICE.title())
     assert bench.met("bounce") == {"queued", "failed", "reported", "arrived"}
     assert bench.met("bounce", since=1.5) == set(), "it was written before"
 
@@ -213,6 +288,8 @@ def test_what_was_delivered_at_once_has_not_waited(bench: Bench) -> None:
         ("To: dave@receiver.example", True, "named"),
         (f"To: dave@receiver.example\nCc: Bob <{BOB}>", False, "same"),
         (f"To: {BOB.upper()}", False, "same"),
+        ('To: "bob"@receiver.example', False, "same"),
+        ('To: Bob <"Bob"@Receiver.example>', False, "same"),
         ("X-Nobody: here", False, "nobody"),
     ],
 )
@@ -240,6 +317,10 @@ BASE64 = "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n"
         ("Subject: x\n\n7JWI64WV\n.", set()),
         ("Subject: =?utf-8?b?7JWI64WV?=\n\nHello\n.", set()),
         ("Subject: x\n\n안녕\n.", {"korean"}),
+        ("Content-Type: text/plain; charset=undefined\n\n안녕\n.", set()),
+        ("Content-Type: text/plain; charset=undefined\n\nHello\n.", set()),
+        ('Content-Type: text/plain; charset="utf\0"\n\nHello\n.', set()),
+        ("Content-Type: text/plain; charset*=utf\0'en'utf-8\n\n안녕\n.", set()),
     ],
 )
 def test_korean_passes_in_seven_bits_or_does_not(bench: Bench, text: str, met: set[str]) -> None:
@@ -289,7 +370,12 @@ WHOLE = ("BODY[]", "Subject: x\n\nLook:\nPICTURE")
         ((WHOLE, ("BODY[2]", "PICTURE")), {"parts", "fetched"}),
         ((("BODY[2]", "PICTURE"), ("RFC822.TEXT", "Look:")), {"parts", "fetched"}),
         ((("BODY[2]", "ANOTHER"),), {"parts"}),
-        ((("BODY[2]<0>", "PICTURE"),), {"parts"}),
+        ((("BODY[2]<0>", "PICTURE"),), {"parts", "fetched", "alone"}),
+        ((("BODY[2]<0>", "PICT"),), {"parts"}),
+        ((("BODY[2]<0>", "PICTURE"), ("BODY[1]<0>", "Loo")), {"parts", "fetched"}),
+        ((("BINARY[2]", "PICTURE"),), {"parts", "fetched", "alone"}),
+        ((("BODY[2]", "PICTURE"), ("BINARY[1]", "Look:")), {"parts", "fetched"}),
+        ((("BINARY[]", "Subject: x"), ("BODY[2]", "PICTURE")), {"parts", "fetched"}),
         ((WHOLE,), {"parts"}),
     ],
 )
@@ -300,6 +386,25 @@ def test_one_part_is_fetched_alone_or_it_is_not(
     assert bench.met("one-part") == {"parts"}
     bench.talks("receiver-pc", "receiver-mail", 143, fetch(*given), at=30)
     assert bench.met("one-part") == met
+
+
+@pytest.mark.parametrize("part", ["BODY[2]", "BINARY[2]"])
+@pytest.mark.parametrize(
+    ("declared", "sent", "decoded"),
+    [("base64", "7JWI64WV", "안녕"), ("8bit", "안녕", "안녕")],
+)
+def test_a_part_is_one_encoded_and_decoded(
+    bench: Bench, part: str, declared: str, sent: str, decoded: str
+) -> None:
+    text = MIME.replace(
+        "image/png", f"text/plain; charset=utf-8\nContent-Transfer-Encoding: {declared}"
+    )
+    bench.talks("sender-mail", "receiver-mail", 25, [*HELO, *letter(text.replace("PICTURE", sent))])
+    given = sent if part == "BODY[2]" else decoded
+    literal = f"* 1 FETCH ({part} ~{{{len(given.encode())}}}\n{given})\nb OK done"
+    script = [*SELECTED, ("C", f"b FETCH 1 {part}"), ("S", literal)]
+    bench.talks("receiver-pc", "receiver-mail", 143, script, at=30)
+    assert bench.met("one-part") == {"parts", "fetched", "alone"}
 
 
 def test_the_whole_in_another_session_does_no_harm(bench: Bench) -> None:
@@ -330,6 +435,35 @@ def test_what_is_marked_comes_back_without_quit(bench: Bench) -> None:
     for letter in set(CHOICES) - {"c"}:
         assert bench.met("came-back", letter) == {"marked", "broken", "again"}
     assert bench.met("came-back", "c") == {"marked", "broken", "again", "why"}
+
+
+def test_what_rset_takes_back_was_never_marked(bench: Bench) -> None:
+    pop3(bench, [*DELE, ("C", "RSET"), ("S", "+OK")], at=10)
+    pop3(bench, LIST, at=20)
+    assert bench.met("came-back") == set()
+    again = [("C", "RSET"), ("S", "+OK"), ("C", "DELE 2"), ("S", "+OK")]
+    pop3(bench, [*DELE, *again], at=30)
+    pop3(bench, LIST, at=40)
+    assert bench.met("came-back") == {"marked", "broken", "again"}
+
+
+def test_a_number_may_begin_with_noughts(bench: Bench) -> None:
+    pop3(bench, [*LOGIN, ("C", "DELE 02"), ("S", "+OK")], at=10)
+    pop3(bench, LIST, at=20)
+    found = bench.judged("came-back")
+    assert found["again"].met and found["marked"].values["number"] == "2"
+
+
+def test_it_is_bobs_message_that_has_to_come_back(bench: Bench) -> None:
+    def of_dave(script: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [(who, "USER dave" if text == "USER bob" else text) for who, text in script]
+
+    pop3(bench, of_dave(DELE), at=10)
+    pop3(bench, LIST, at=20)
+    assert bench.met("came-back") == set()
+    pop3(bench, DELE, at=30)
+    pop3(bench, of_dave(LIST), at=40)
+    assert bench.met("came-back") == {"marked", "broken"}
 
 
 @pytest.mark.parametrize(

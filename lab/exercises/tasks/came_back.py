@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from lab.exercises import Item, exercise, met, missing
 from lab.exercises.answers import Choice
-from lab.exercises.work import Talk, Work
+from lab.exercises.logins import logins
+from lab.exercises.work import Talk, Work, mailbox
 from lab.observe.dialogue import Turn
 
 _RIGHT = "c"  # see the texts
@@ -14,19 +15,40 @@ _RIGHT = "c"  # see the texts
 
 @exercise(number=6, rows=("N17",), items=("marked", "broken", "again", "why"), answer="choice")
 def came_back(work: Work) -> Iterator[list[Item]]:
-    """Each message that Bob's PC has marked in a POP3 session, and the sessions after that."""
+    """Each message that Bob has marked in a POP3 session, and his sessions after that."""
     bob = work.cast.bob
-    sessions = work.talks("pop3", caller=bob.seat, called=bob.server)
+    sessions = [
+        talk
+        for talk in work.talks("pop3", caller=bob.seat, called=bob.server)
+        if any(login.is_of(bob.address) for login in logins(talk))
+    ]
     yield [_why(work)]
     for index, talk in enumerate(sessions):
         for dele in talk.commands("DELE"):
-            if dele.reply and dele.reply.status == "+OK":
+            if _succeeded(dele) and not _taken_back(talk, dele):
                 later = sessions[index + 1 :]
                 yield [*_judged(work, talk, dele, later), _why(work)]
 
 
+def _succeeded(turn: Turn) -> bool:
+    return turn.reply is not None and turn.reply.status == "+OK"
+
+
+def _taken_back(talk: Talk, dele: Turn) -> bool:
+    """Whether RSET has undone it (RFC 1939 §5): then nothing was marked any more."""
+    turns = talk.dialogue.turns
+    later = turns[turns.index(dele) :]
+    return any(turn in later and _succeeded(turn) for turn in talk.commands("RSET"))
+
+
+def _number(argument: str | None) -> str:
+    """The number of the message that a command is about: `01` is 1."""
+    word = (argument or "").split()[:1]
+    return str(int(word[0])) if word and word[0].isdecimal() else "".join(word)
+
+
 def _judged(work: Work, talk: Talk, dele: Turn, later: list[Talk]) -> Iterator[Item]:
-    number = (dele.argument or "").strip()
+    number = _number(dele.argument)
     marked = (talk.at(turn) for turn in (dele, dele.reply) if turn)
     yield met("marked", *marked, note="number", number=number)
     if quits := talk.commands("QUIT"):
@@ -61,7 +83,7 @@ def _shows(talk: Talk, number: str) -> Iterator[Turn]:
             or (asked.command == "STAT" and words[1:2] and int(words[1]) >= int(number))
             or (
                 asked.command in ("RETR", "TOP", "LIST", "UIDL")
-                and (asked.argument or "").split()[:1] == [number]
+                and _number(asked.argument) == number
             )
         ):
             yield turn
@@ -71,7 +93,7 @@ def _expunged(work: Work, after: float, before: float) -> bool:
     """Whether any message of Bob's was removed meanwhile: then numbers mean others than before."""
     return any(
         event.data["what"] == "expunge"
-        and event.data["user"] == work.cast.bob.address
+        and mailbox(event.data["user"]) == mailbox(work.cast.bob.address)
         and after <= event.time <= before
         for event in work.record.of("mailbox_change")
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from email import message_from_bytes
+from email import message_from_string
 from email.message import Message
 from typing import NamedTuple
 
@@ -15,17 +15,21 @@ from lab.observe.dialogue import Turn
 
 # The data of a FETCH response (RFC 9051 §7.5.2, RFC 3501 §7.4.2) that are of a message's content.
 _SECTION = re.compile(
-    rb"(?P<name>BODY\[(?P<part>[^\]]*)\]|RFC822(?:\.TEXT|\.HEADER)?)(?P<from><\d+>)? "
-    rb"(?:\{(?P<size>\d+)\}\r\n|\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|NIL)"
+    rb"(?P<name>(?P<item>BODY|BINARY)\[(?P<part>[^\]]*)\]|RFC822(?:\.TEXT|\.HEADER)?)(?:<\d+>)? "
+    rb"(?:~?\{(?P<size>\d+)\}\r\n|\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|NIL)"
 )
 _HEADER = re.compile(r"(?:[\d.]+\.)?(?:HEADER\b.*|MIME)|RFC822\.HEADER", re.DOTALL)
 
 
 class _Fetched(NamedTuple):
-    """What a server has given of message `number`: `section` is `2` or `TEXT`, `` for all of it."""
+    """What a server has given of message `number`: `section` is `2` or `TEXT`, `` for all of it.
+
+    `item` is BODY, or BINARY for what is decoded. Of a section a piece may be given.
+    """
 
     turn: Turn
     number: str
+    item: str
     section: str
     octets: bytes
 
@@ -35,7 +39,7 @@ def one_part(work: Work) -> Iterator[list[Item]]:
     """Each message of several parts that Bob has got, in each of his PC's IMAP sessions."""
     bob = work.cast.bob
     for mail in work.mails(to=bob, called=bob.server):
-        parts = _parts(message_from_bytes(mail.content))
+        parts = _parts(message_from_string(mail.content.decode("latin-1")))
         if not mail.taken or len(parts) < 2:
             continue
         known = met("parts", *taken(mail).proofs, note="sizes", count=len(parts))
@@ -44,9 +48,9 @@ def one_part(work: Work) -> Iterator[list[Item]]:
             yield [known, *_read(talk, mail, parts)]
 
 
-def _read(talk: Talk, mail: Mail, parts: dict[str, bytes]) -> Iterator[Item]:
+def _read(talk: Talk, mail: Mail, parts: dict[str, dict[str, bytes]]) -> Iterator[Item]:
     given = [one for turn in talk.dialogue.turns for one in _fetched(turn)]
-    wanted = [one for one in given if _plain(one.octets) == parts.get(one.section)]
+    wanted = [one for one in given if _is_whole(one, parts)]
     if not wanted:
         return
     part = wanted[-1]
@@ -80,12 +84,20 @@ def _fetched(turn: Turn) -> Iterator[_Fetched]:
             at += len(octets)
         name = found["part"] if found["part"] is not None else found["name"]
         section = name.decode("ascii", "replace").upper()
-        yield _Fetched(turn, number, section + (found["from"] or b"").decode(), octets)
+        yield _Fetched(turn, number, (found["item"] or b"").decode(), section, octets)
 
 
-def _parts(message: Message, before: str = "") -> dict[str, bytes]:
-    """The parts of a message that have no parts themselves, numbered as IMAP does."""
-    found: dict[str, bytes] = {}
+def _is_whole(given: _Fetched, parts: dict[str, dict[str, bytes]]) -> bool:
+    """Whether this is a part, as it was sent or decoded, from its first octet to its last."""
+    return parts.get(given.section, {}).get(given.item) == _plain(given.octets)
+
+
+def _parts(message: Message, before: str = "") -> dict[str, dict[str, bytes]]:
+    """The parts of a message that have no parts themselves, numbered as IMAP does.
+
+    Each as BODY gives it, and as BINARY does. The message's letters stand for octets (latin-1).
+    """
+    found: dict[str, dict[str, bytes]] = {}
     pieces = message.get_payload() if message.is_multipart() else []
     for number, piece in enumerate(pieces, 1):
         if not isinstance(piece, Message):
@@ -94,7 +106,10 @@ def _parts(message: Message, before: str = "") -> dict[str, bytes]:
         if piece.get_content_maintype() == "multipart":
             found |= _parts(piece, f"{name}.")
         elif not piece.is_multipart():
-            found[name] = _plain(str(piece.get_payload()).encode("ascii", "surrogateescape"))
+            sent, decoded = piece.get_payload(), piece.get_payload(decode=True)
+            found[name] = {"BODY": _plain(str(sent).encode("latin-1"))}
+            if isinstance(decoded, bytes):
+                found[name]["BINARY"] = _plain(decoded)
     return found
 
 

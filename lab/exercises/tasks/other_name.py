@@ -8,7 +8,7 @@ from email.utils import getaddresses
 
 from lab.exercises import Item, exercise, met, missing
 from lab.exercises.items import arrived, taken
-from lab.exercises.work import Mail, Work
+from lab.exercises.work import Mail, Work, mailbox
 
 
 @exercise(number=8, rows=("N15",), items=("taken", "header", "arrived"))
@@ -26,9 +26,9 @@ def _header(mail: Mail) -> Item:
     where = mail.talk.at(mail.transaction.content[0])
     parsed = message_from_bytes(mail.content)
     fields = [str(value) for name in ("to", "cc") for value in parsed.get_all(name, [])]
-    named = [address.lower() for _, address in getaddresses(fields) if "@" in address]
+    named = [mailbox(address) for _, address in getaddresses(fields) if "@" in address]
     if not named:
         return missing("header", where, note="nobody")
-    if both := sorted({*named} & {one.lower() for one in mail.transaction.recipients}):
+    if both := sorted({*named} & set(map(mailbox, mail.transaction.recipients))):
         return missing("header", where, note="same", address=both[0])
     return met("header", where, note="named", address=", ".join(named))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from email import message_from_bytes
+from email.message import Message
 
 from lab.exercises import Item, exercise, met, missing
 from lab.exercises.items import arrived
@@ -37,16 +38,23 @@ def _read(mail: Mail) -> Iterator[Item]:
         yield met("seven", where, note="octets", count=len(mail.content), letters=len(letters))
 
 
+def _read_part(part: Message) -> str:
+    """What is to be read in a part. Raises ValueError if its charset can't be one."""
+    octets = part.get_payload(decode=True)
+    if part.get_content_maintype() != "text" or not isinstance(octets, bytes):
+        return ""
+    try:
+        return octets.decode(part.get_content_charset("utf-8"))
+    except (LookupError, UnicodeDecodeError):  # declared wrongly, or not at all
+        return octets.decode("utf-8", "replace")
+
+
 def _text(content: bytes) -> str:
     """What is to be read in a message: its texts, their encodings undone as they are declared."""
     found = []
     for part in message_from_bytes(content).walk():
-        octets = part.get_payload(decode=True)
-        if part.get_content_maintype() != "text" or not isinstance(octets, bytes):
-            continue
-        charset = part.get_content_charset("utf-8")
         try:
-            found.append(octets.decode(charset))
-        except (LookupError, UnicodeDecodeError):  # declared wrongly, or not at all
-            found.append(octets.decode("utf-8", "replace"))
+            found.append(_read_part(part))
+        except ValueError:  # `undefined`, or no name at all: nobody can read it
+            continue
     return "\n".join(found)
