@@ -88,6 +88,7 @@ def deferred(stage: Stage, message: Message, times: int) -> list[Attempt]:
     """See MessageExpectation.deferred."""
     retry = stage.lab.plan.topology.schedule.retry
     found = made(stage, message, times, (times + 1) * retry)[:times]
+    entries, evidence = stage.queue(message.server)  # now: at the next try it may be gone
     causes = list(dict.fromkeys(attempt.reason for attempt in found))
     stage.check(
         "deferred",
@@ -98,7 +99,6 @@ def deferred(stage: Stage, message: Message, times: int) -> list[Attempt]:
     )
     if times > 1:
         on_schedule(stage, found)
-    entries, evidence = stage.queue(message.server)
     waiting = [entry for entry in entries if entry.queue_id == message.queue_id]
     stage.check(
         "waiting",
