@@ -18,6 +18,7 @@ def command() -> None:
     \b
     Example:
       lab bench up
+      lab bench exec
       lab bench events
       lab bench decode
     """
