@@ -44,7 +44,12 @@ def catalogue(
         course = courses.get(one.name)
         state = _state(one, course, clock, say) if course and clock else say.text("nothing")
         rows.append((one.name, one.texts(lang).title, " ".join(one.rows), state))
-    return table(("exercise", "title", "rows", "state"), rows, {"title": 46})
+    title = say.text("head-title")
+    return table(_heads(say, "exercise", "title", "rows", "state"), rows, {title: 46})
+
+
+def _heads(say: Narration, *columns: str) -> tuple[str, ...]:
+    return tuple(say.text(f"head-{column}") for column in columns)
 
 
 def _state(one: Exercise, course: Course, clock: LabClock, say: Narration) -> str:
@@ -135,9 +140,13 @@ COLUMNS = ("lab", "exercise", "title", "done", "when", "met", "total")
 
 def sheet(grades: Iterable[Grade], lang: str) -> str:
     """A line for each exercise of each lab."""
-    rows = [(*row[:5], f"{row[5]}/{row[6]}") for row in _rows(grades, lang)]
-    headers = (*COLUMNS[:5], "items")
-    return table(headers, rows, {"title": 40})
+    say = words(lang)
+    rows = [
+        (lab, name, title, say.text(done), when, f"{met}/{total}")
+        for lab, name, title, done, when, met, total in _rows(grades, lang)
+    ]
+    heads = _heads(say, "lab", "exercise", "title", "done", "when", "items")
+    return table(heads, rows, {say.text("head-title"): 40})
 
 
 def as_csv(grades: Iterable[Grade], lang: str) -> str:
@@ -149,7 +158,7 @@ def as_csv(grades: Iterable[Grade], lang: str) -> str:
     return text.getvalue()
 
 
-def _rows(grades: Iterable[Grade], lang: str) -> Iterable[tuple[str, ...]]:
+def _rows(grades: Iterable[Grade], lang: str) -> Iterable[tuple[str, str, str, str, str, str, str]]:
     for one in grades:
         when = "" if one.when is None else format_clock(one.clock.lab_time(one.when))
         title = one.exercise.texts(lang).title
