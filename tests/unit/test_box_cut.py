@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from boxmodules import NETWORK, NODE, Cable
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from packetbuilder import ACK, CLIENT, FIN, PSH, RST, SERVER, SYN, checksum, ethernet, tcp
 
@@ -188,10 +188,12 @@ def test_an_empty_message_has_three_octets() -> None:
 
 
 @given(st.integers(1, 90), CUTS)
+@example(octets=1, cuts=[26])
 def test_chunks_are_content_too(octets: int, cuts: list[int]) -> None:
     call = Call(Cable(cut(octets=octets)))
     said = b"MAIL FROM:<a@b>\r\nBDAT 40\r\n" + b"\n" * 40 + b"bdat 50 last\r\n" + b"x" * 50
-    before = said.index(b"\n" * 40) + octets - 1 + (14 if octets > 40 else 0)
+    content = said.index(b"BDAT 40\r\n") + len(b"BDAT 40\r\n")
+    before = content + octets - 1 + (len(b"bdat 50 last\r\n") if octets > 40 else 0)
     sent = 0
     for part in split(said, cuts):
         call.say("C", part)
