@@ -15,7 +15,7 @@ import queue
 import re
 import shlex
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -201,6 +201,12 @@ class Program:
 
     def __init__(self, channel: paramiko.Channel) -> None:
         self._channel = channel
+        self._arrived: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
+        self._ended: set[int] = set()
+        # One listener a stream, however often frames() is begun: a second would take half of it.
+        self._streams = {STDOUT: channel.recv, STDERR: channel.recv_stderr}
+        for stream, read in self._streams.items():
+            threading.Thread(target=self._listen, args=(stream, read), daemon=True).start()
 
     def write(self, data: bytes) -> None:
         """Send `data` to the program's standard input."""
@@ -218,24 +224,22 @@ class Program:
             self.close_stdin()
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
-        """(STDOUT or STDERR, bytes) as they arrive, until the program ends."""
-        arrived: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
+        """(STDOUT or STDERR, bytes) as they arrive, until the program ends.
 
-        def listen(stream: int, read: Any) -> None:
-            with contextlib.suppress(OSError, EOFError):
-                while data := read(_CHUNK):
-                    arrived.put((stream, data))
-            arrived.put((stream, b""))
-
-        for stream, read in ((STDOUT, self._channel.recv), (STDERR, self._channel.recv_stderr)):
-            threading.Thread(target=listen, args=(stream, read), daemon=True).start()
-        open_ = 2
-        while open_:
-            stream, data = arrived.get()
+        Who leaves off and asks again later misses nothing.
+        """
+        while len(self._ended) < len(self._streams):
+            stream, data = self._arrived.get()
             if data:
                 yield stream, data
             else:
-                open_ -= 1
+                self._ended.add(stream)
+
+    def _listen(self, stream: int, read: Callable[[int], bytes]) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while data := read(_CHUNK):
+                self._arrived.put((stream, data))
+        self._arrived.put((stream, b""))
 
     def status(self) -> int:
         """Its exit status once its output has ended; -1 if a signal ended it (or its machine)."""

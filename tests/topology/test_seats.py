@@ -22,6 +22,7 @@ import pytest
 from harness import ALICE, BOB, LAB, delivered, removed_afterwards, run_lab, textbook, until
 from outside import recorded
 
+from lab.engine.exec import STDOUT
 from lab.engine.lab import Lab
 from lab.engine.lifecycle import up
 from lab.errors import LabError, NodeFailed
@@ -91,6 +92,13 @@ def test_programs_run_side_by_side(bob: Connection) -> None:
             str(number).encode() for number in range(8)
         ]
         assert [cat.status() for cat in cats] == [0] * 8
+
+
+def test_whoever_leaves_off_listening_misses_nothing(bob: Connection) -> None:
+    with bob.program(["cat"]) as cat:
+        for number in range(50):
+            cat.write(b"%d" % number)
+            assert next(cat.frames()) == (STDOUT, b"%d" % number)
 
 
 def test_nothing_is_left_of_a_seat(whole: Lab) -> None:
