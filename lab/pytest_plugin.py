@@ -81,17 +81,23 @@ def standing_labs(lab_engine: None) -> Iterator[Standing]:
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, standing_labs: Standing) -> Lab:
     """The lab of the test's `topology` mark (default: the textbook's), whole and without faults."""
+    from lab.errors import LabError
     from lab.prepare import mended
 
     mark = request.node.get_closest_marker("topology")
-    return mended(standing_labs(*_wanted(mark)))[0]
+    try:
+        return mended(standing_labs(*_wanted(mark)))[0]
+    except LabError as error:  # it says all there is to say
+        pytest.fail(str(error), pytrace=False)
 
 
 def _wanted(mark: pytest.Mark | None) -> tuple[str, float | None]:
-    def told(source: str = "textbook", time_scale: float | None = None) -> tuple[str, float | None]:
-        return source, time_scale
+    def told(
+        source: str | os.PathLike[str] = "textbook", time_scale: float | None = None
+    ) -> tuple[str, float | None]:
+        return os.fspath(source), None if time_scale is None else float(time_scale)
 
     try:
         return told(*mark.args, **mark.kwargs) if mark else told()
-    except TypeError:
+    except (TypeError, ValueError):
         pytest.fail('it is @pytest.mark.topology("textbook", time_scale=600)', pytrace=False)

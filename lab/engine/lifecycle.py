@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from lab.engine import containers, lock
+from lab.engine import containers, lock, scratch
 from lab.engine.client import client
 from lab.engine.containers import Container
 from lab.engine.fabric import Fabric
@@ -60,6 +60,7 @@ def down(lab: str) -> int:
         containers.settle(lab, unfinished)
         count = remove(lab)
         lock.tidy(lock.faults(lab))
+        scratch.tidy(lab)
         return count
 
 

@@ -7,7 +7,6 @@ write, and both together are the events of a run, as if somebody had watched.
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import events
+from lab.engine import scratch
 from lab.errors import LabError
 from lab.events import EventLog, Observation
 from lab.observe import maillog
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 @contextmanager
 def record_of(lab: Lab) -> Iterator[Record]:
     """The record of `lab` so far, in a folder that is there while the block runs."""
-    with tempfile.TemporaryDirectory(prefix="maillab-") as folder:
-        yield snapshot(lab, Path(folder))
+    with scratch.folder(lab.name) as folder:
+        yield snapshot(lab, folder)
 
 
 def snapshot(lab: Lab, folder: Path) -> Record:

@@ -82,11 +82,19 @@ def test_a_lab_there_is_not_is_told(pytester: pytest.Pytester) -> None:
 
         @pytest.mark.topology("textbook", speed=3)
         def test_wrong(lab): pass
+
+        @pytest.mark.topology(7)
+        def test_number(lab): pass
+
+        @pytest.mark.topology("own.yaml")
+        def test_file(lab): pass
         """
     )
-    done = pytester.runpytest_subprocess("--lab-required")
-    done.assert_outcomes(errors=2)
-    done.stdout.fnmatch_lines(
-        ["*textbok*", '*it is @pytest.mark.topology("textbook", time_scale=600)*'],
-        consecutive=False,
-    )
+    (pytester.path / "own.yaml").write_text("nodes:\n  one: {kind: toaster}\n")
+    done = pytester.runpytest_subprocess("--lab-required", "-rN")
+    done.assert_outcomes(errors=4)
+    usage = 'it is @pytest.mark.topology("textbook", time_scale=600)'
+    said = [line for line in done.outlines if line and line[0] not in "=_"]
+    assert said.count(usage) == 2
+    done.stdout.fnmatch_lines(["*textbok*", usage, usage, "own.yaml:2:*toaster*"])
+    assert "pytest_plugin.py" not in done.stdout.str(), "no traceback of ours"
