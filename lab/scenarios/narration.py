@@ -8,10 +8,11 @@ braces ({server}), which the scenario gives when it tells it. `story.yaml` is En
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lab.errors import UsageError
+from lab.scenarios import korean
 
 ENGLISH = "en"
 LANGUAGES = {ENGLISH: "English", "ko": "한국어"}
@@ -33,6 +34,14 @@ def language(said: str | None = None) -> str:
     locale = next(filter(None, variables), "").replace("-", "_")
     code = locale.partition("_")[0].partition(".")[0]
     return code if code in LANGUAGES else ENGLISH
+
+
+def filled(text: str, lang: str, values: Mapping[str, object]) -> str:
+    """`text`, which is in `lang`, with `values` in the places that it names (str.format).
+
+    Raises KeyError for a name that is not in `values`, and ValueError for braces that make no sense.
+    """
+    return korean.written(text, values) if lang == "ko" else text.format(**values)
 
 
 class Narration:
@@ -79,7 +88,7 @@ class Narration:
         """
         self._lacks([key] if key not in self.texts else [])
         try:
-            return str(self.texts[key]).strip().format(**values)
+            return filled(str(self.texts[key]).strip(), self.lang, values)
         except (KeyError, ValueError, IndexError) as error:
             named = ", ".join(values) or "none"
             raise UsageError(

@@ -12,7 +12,7 @@ import click
 
 from lab.scenarios import Scenario
 from lab.scenarios.blank import SHOWN
-from lab.scenarios.narration import Narration
+from lab.scenarios.narration import Narration, filled
 from lab.scenarios.rehearsal import Rehearsed, Step, rehearse
 from lab.units import format_duration
 from lab.views.picture import picture
@@ -147,10 +147,10 @@ def _said(step: Step, words: Words) -> str:
     """A step in the language's own words, or else as its function says it."""
     template = sentence(words.lang, step.key)
     try:
-        said = template.format(**step.values) if template else step.text
+        said = filled(template, words.lang, step.values) if template else step.text
     except KeyError:  # the function's arguments have changed since
         template, said = None, step.text
-    named = not step.of or (template is not None and "{self}" in template)
+    named = not step.of or (template is not None and re.search(r"\{self\b", template))
     return said if named else f"{step.of}: {said}"
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from lab import scenarios
 from lab.scenarios import Scenario
 from lab.scenarios.narration import LANGUAGES
-from lab.units import format_duration
 from lab.views import handout_text
 from lab.views.handout import Handout, handout
 
@@ -60,8 +59,8 @@ def _index(found: list[Handout]) -> str:
             one.narration.title,
             " ".join(one.scenario.rows),
             one.scenario.topology,
-            format_duration(one.scenario.lab_seconds),
-            format_duration(round(one.scenario.lab_seconds / one.time_scale)),
+            words.duration(one.scenario.lab_seconds),
+            words.duration(round(one.scenario.lab_seconds / one.time_scale)),
         )
         for one in found
     ]

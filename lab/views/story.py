@@ -319,7 +319,7 @@ class Story:
                 else _text(event.refs.queue_id or ""),
                 format_clock(event.lab_time),
                 wall_clock(event.time),
-                format_duration(round(event.lab_time - before.lab_time)) if before else "",
+                self._words.duration(round(event.lab_time - before.lab_time)) if before else "",
                 _text(f"{event.data['status']}: {event.data['reason']}"),
             )
         return table

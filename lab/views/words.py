@@ -8,7 +8,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from lab.scenarios.narration import ENGLISH
+from lab.scenarios.narration import ENGLISH, filled
+from lab.units import format_duration
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -32,7 +33,11 @@ class Words:
 
     def __call__(self, key: str, **values: object) -> str:
         """The words of `key`, with `values` in the places that they name."""
-        return self._texts[key].format(**values)
+        return filled(self._texts[key], self.lang, values)
+
+    def duration(self, seconds: float) -> str:
+        """A duration as it is written in the language: `2h30m`, `2시간 30분`."""
+        return filled("{lasts}", self.lang, {"lasts": format_duration(seconds)})
 
 
 def sentence(lang: str, key: str) -> str | None:

@@ -247,7 +247,7 @@ def test_a_story_in_korean_has_its_words_in_korean_and_its_tables_straight(
     run.add(37, "action", f'alice writes "{subjects}"', "sender-pc", evidence=[])
     lines = page.getvalue().splitlines()
     text = page.getvalue()
-    for words in ("예상해 봅시다", "왜 그럴까요", "본 곳: ", "시도", "기대한 것", "볼 곳"):
+    for words in ("예상해 봅시다", "왜 그럴까요", "근거: ", "시도", "기대한 것", "근거"):
         assert words in text
     for english in ("Predict", "Why", "seen:", "Attempts", "expected", "where to look", "read it"):
         assert english not in text
