@@ -39,7 +39,7 @@ def language(said: str | None = None) -> str:
 def filled(text: str, lang: str, values: Mapping[str, object]) -> str:
     """`text`, which is in `lang`, with `values` in the places that it names (str.format).
 
-    Raises KeyError for a name that is not in `values`, and ValueError for braces that make no sense.
+    Raises KeyError for a name that is not in `values`, ValueError for braces without sense.
     """
     return korean.written(text, values) if lang == "ko" else text.format(**values)
 
