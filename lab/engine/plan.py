@@ -7,8 +7,9 @@ command finds the whole story in any one container and nothing is remembered els
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from lab.engine.capabilities import CAPABILITIES
 from lab.services import File, Question, Site, service
@@ -32,11 +33,17 @@ class NodePlan:
     capabilities: tuple[str, ...]
     sysctls: dict[str, str]
     resolvers: tuple[str, ...]
-    files: tuple[File, ...]
+    write: Callable[[], tuple[File, ...]]
+    """Gives its files. Not before they are needed: most commands ask other things of a node."""
     interfaces: tuple[Interface, ...]
     routes: tuple[Route, ...]
     ram_disks: dict[str, str]
     """Folders in memory, empty at each start; for each the options of its tmpfs."""
+
+    @cached_property
+    def files(self) -> tuple[File, ...]:
+        """What is put into it before it starts."""
+        return self.write()
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Plan:
             capabilities=CAPABILITIES[kind],
             sysctls=_SYSCTLS | forwards,
             resolvers=tuple(self.site.address(server) for server in self.site.of_kind("dns")),
-            files=service(kind).files(self.site, name),
+            write=partial(service(kind).files, self.site, name),
             interfaces=self.site.addressing.interfaces[name],
             routes=self.site.addressing.routes[name],
             ram_disks=ram_disks(self.topology.nodes[name]),
@@ -103,7 +110,7 @@ class Plan:
             capabilities=CAPABILITIES[FABRIC],
             sysctls=_SYSCTLS,
             resolvers=(),
-            files=(),
+            write=tuple,
             interfaces=(),
             routes=(),
             ram_disks={},

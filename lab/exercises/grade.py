@@ -155,7 +155,7 @@ def check(lab: Lab, exercise: Exercise, text: str | None) -> Grade:
         now = time.time()
         answer = parse(exercise, text, lab.plan.networks, now) if text is not None else None
         answer = answer or _last_answer(lab, exercise, course)
-        with record_of(lab) as record:
+        with record_of(lab, wires=False) as record:
             grade = _judged(lab, exercise, Cast.of(lab), course, record, answer)
         hint = _is_stuck(course, grade)
         words, given = (str(answer), answer.given) if answer else (None, None)
@@ -171,7 +171,7 @@ def sheet(lab: Lab, exercises: Iterable[Exercise]) -> list[Grade]:
     from lab.observe.live import record_of
 
     cast = Cast.of(lab)
-    with lab.fabric() as fabric, record_of(lab) as record:
+    with lab.fabric() as fabric, record_of(lab, wires=False) as record:
         book = Notebook(fabric.keep)
         return [
             _judged(lab, one, cast, course, record, _last_answer(lab, one, course))

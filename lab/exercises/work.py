@@ -16,9 +16,10 @@ from lab.errors import UsageError
 from lab.events import Event
 from lab.exercises import Proof
 from lab.exercises.answers import Answer, Frame
+from lab.observe import pcap as captured
 from lab.observe.dialogue import Dialogue, Transaction, Turn, dialogues
 from lab.observe.maillog import LOCAL, QUEUED_AS
-from lab.observe.tap import identity
+from lab.observe.tap import Tap, identity
 from lab.record import CAPTURES
 from lab.scenarios.evidence import Evidence, packet
 from lab.scenarios.wire import first_words
@@ -125,8 +126,8 @@ class Work:
             Talk(one, path.stem, nodes.get(one.client.address), nodes.get(one.server.address))
             for path in sorted((self.record.folder / CAPTURES).glob("*.pcap"))
             if path.stat().st_size
-            for one in dialogues(path)
-            if one.opened.time >= self.since
+            for one in dialogues(path, since=self.since)
+            if one.stream.syns  # what was open already is older
         ]
 
     def talks(
@@ -167,8 +168,7 @@ class Work:
                         yield talk, turn
 
     def _check(self, frame: Frame) -> None:
-        file = f"{CAPTURES}/{frame.network}.pcap"
-        last = max((one.refs.frame or 0 for one in self._frames(file)), default=0)
+        last = sum(1 for _ in self._frames(frame.network))
         if not 1 <= frame.number <= last:
             raise UsageError(
                 f"there is no frame {frame.number} on record: {frame.network} has {last} so far",
@@ -177,11 +177,13 @@ class Work:
 
     def frame(self, frame: Frame) -> str:
         """What a frame of the record is, on one line."""
-        file = f"{CAPTURES}/{frame.network}.pcap"
-        return next(one.summary for one in self._frames(file) if one.refs.frame == frame.number)
+        tap = Tap(frame.network, "", {})
+        found = (one for one in self._frames(frame.network) if one.number == frame.number)
+        return tap.feed(next(found))[0].summary
 
-    def _frames(self, file: str) -> Iterator[Event]:
-        return (one for one in self.record.of("packet") if one.refs.file == file)
+    def _frames(self, network: str) -> Iterator[captured.Frame]:
+        with (self.record.folder / CAPTURES / f"{network}.pcap").open("rb") as capture:
+            yield from captured.read_frames(capture, on_cut=lambda cut: None)
 
     # In the logs --------------------------------------------------------------------------------
 

@@ -145,14 +145,19 @@ def dialogues(
     source: Source,
     ports: Ports = PORTS,
     on_cut: Callable[[CaptureCut], None] = _tolerate,
+    since: float = 0,
 ) -> list[Dialogue]:
     """Every connection to `ports` in a capture, failed attempts too, in order of first appearance.
+
+    Frames of before `since` (epoch seconds) are passed over; of a connection that was open then it
+    has the rest.
 
     `source` is a path or an open capture. A capture that ends within a record is read up to there
     and `on_cut` is told. Raises CaptureError for what is no capture, OSError for what can't be
     opened.
     """
-    found = {id(dialogue): dialogue for dialogue, _ in listen(_frames(source, on_cut), ports)}
+    frames = (one for one in _frames(source, on_cut) if one.time >= since)
+    found = {id(dialogue): dialogue for dialogue, _ in listen(frames, ports)}
     return sorted(found.values(), key=lambda dialogue: dialogue.opened.frame)
 
 

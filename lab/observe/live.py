@@ -31,19 +31,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def record_of(lab: Lab) -> Iterator[Record]:
-    """The record of `lab` so far, in a folder that is there while the block runs."""
+def record_of(lab: Lab, *, wires: bool = True) -> Iterator[Record]:
+    """The record of `lab` so far, in a folder that is there while the block runs (see snapshot)."""
     with scratch.folder(lab.name) as folder:
-        yield snapshot(lab, folder)
+        yield snapshot(lab, folder, wires=wires)
 
 
-def snapshot(lab: Lab, folder: Path) -> Record:
-    """Write the record of `lab` so far into `folder`. Raises LabError if it keeps none."""
+def snapshot(lab: Lab, folder: Path, *, wires: bool = True) -> Record:
+    """Write the record of `lab` so far into `folder`. Raises LabError if it keeps none.
+
+    What has passed on the wires is always in the captures; with `wires` it is among the events too,
+    which is most of the work.
+    """
     since = recorded_since(lab)
     (folder / CAPTURES).mkdir(exist_ok=True)
     seen = [
         *(one for one in _logged(lab, folder) if one.time >= since),
-        *(one for network in lab.plan.networks for one in _passed(lab, network, folder)),
+        *(one for network in lab.plan.networks for one in _passed(lab, network, folder, wires)),
         *_faults(lab),
     ]
     # Under another name until it is whole: this is no run in progress that one could watch.
@@ -84,8 +88,8 @@ def _logged(lab: Lab, folder: Path) -> Iterator[Observation]:
             yield from book.read(line)
 
 
-def _passed(lab: Lab, network: str, folder: Path) -> Iterator[Observation]:
-    """What has passed on a network."""
+def _passed(lab: Lab, network: str, folder: Path, told: bool) -> Iterator[Observation]:
+    """Keep what has passed on a network, and (if it is to be `told`) what it was."""
     tap = Tap(network, f"{CAPTURES}/{network}.pcap", nodes_by_address(lab))
     path = folder / tap.file
     replay = Replay(lab, network, follow=False)
@@ -95,6 +99,8 @@ def _passed(lab: Lab, network: str, folder: Path) -> Iterator[Observation]:
                 file.write(data)
     finally:
         replay.close()
+    if not told:
+        return
     with path.open("rb") as capture:
         for frame in read_frames(capture, on_cut=lambda cut: None):
             yield from tap.feed(frame)

@@ -17,7 +17,7 @@ from lab.errors import LabError
 from lab.observe.maillog import Attempt
 from lab.observe.packets import Arp
 from lab.scenarios.evidence import logged
-from lab.scenarios.looking import packets
+from lab.scenarios.looking import packets, stored_since
 from lab.scenarios.wire import Connection
 from lab.units import counted, format_duration
 
@@ -88,9 +88,7 @@ class Alone:
             if (entry.sender, entry.arrived > self.began) == (self.by.address, True)
         ]
         messages, mailbox = stage.mailbox(self.to.address)
-        copies = [
-            one for one in messages if one.subject == self.subject and one.received > self.began
-        ]
+        copies = [one for one in stored_since(messages, self.began) if one.subject == self.subject]
         stage.check(
             "never arrived",
             f"it is in no queue, and not in the mailbox of {self.to}: nobody has it",

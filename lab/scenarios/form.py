@@ -18,7 +18,7 @@ from lab.observe.packets import Tcp
 from lab.scenarios.byhand import calling
 from lab.scenarios.evidence import Evidence, logged
 from lab.scenarios.handshake import put_into_mailbox, queued_as
-from lab.scenarios.looking import at, holding
+from lab.scenarios.looking import at, holding, stored_since
 from lab.scenarios.wire import Connection
 from lab.units import counted
 
@@ -209,8 +209,7 @@ def envelope_decides(stage: Stage, letter: Letter, *, not_to: Person) -> None:
     """
     there = found(stage, letter)
     others, mailbox = stage.mailbox(not_to.address)
-    since = letter.mail.mail.time
-    copies = [one for one in others if one.received > since]
+    copies = stored_since(others, letter.mail.mail.time)
     to, sender, path = (there.value(name) or "" for name in ("To", "From", "Return-Path"))
     stage.check(
         "who gets it",

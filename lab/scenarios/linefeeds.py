@@ -13,7 +13,7 @@ from lab.observe.maillog import LogLine
 from lab.scenarios import form
 from lab.scenarios.evidence import logged
 from lab.scenarios.form import Letter
-from lab.scenarios.looking import asked, at, holding
+from lab.scenarios.looking import asked, at, holding, stored_since
 from lab.units import counted
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def refused(stage: Stage, letter: Letter, code: int = 550) -> None:
         if "bare <LF>" in event.value and event.line.time > letter.mail.mail.time
     ]
     messages, mailbox = stage.mailbox(letter.to.address)
-    copies = [one for one in messages if one.received > letter.mail.mail.time]
+    copies = stored_since(messages, letter.mail.mail.time)
     stage.check(
         "bare LF refused",
         f"{letter.to.server}, set to be strict, says {code} to it",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lab.observe.packets import Icmp, Packet, Tcp, decode
@@ -13,6 +14,7 @@ from lab.scenarios.evidence import Evidence, packet
 
 if TYPE_CHECKING:
     from lab.scenarios.stage import Stage
+    from lab.services.dovecot import StoredMessage
 
 
 def packets(stage: Stage, network: str, after: float = 0) -> list[Packet]:
@@ -29,6 +31,15 @@ def holding(stage: Stage, network: str, words: str, after: float = 0) -> list[Tc
         for one in packets(stage, network, after)
         if isinstance(one, Tcp) and words.encode() in one.payload
     ]
+
+
+def stored_since(messages: Iterable[StoredMessage], since: float) -> list[StoredMessage]:
+    """Those of a mailbox's `messages` that came after `since` (epoch seconds).
+
+    What a server stored while its clock was ahead has a date that is still to come: it is older.
+    """
+    now = time.time()
+    return [one for one in messages if since < one.received <= now]
 
 
 def at(network: str, found: Packet, says: str) -> Evidence:

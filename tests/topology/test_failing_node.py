@@ -18,7 +18,7 @@ def with_file(plan: Plan, node: str, path: str, content: str) -> Plan:
     """`plan` with another content for one of a node's files."""
     planned = plan.nodes[node]
     files = tuple(file for file in planned.files if file.path != path)
-    plan.nodes[node] = replace(planned, files=(*files, File(path, content)))
+    plan.nodes[node] = replace(planned, write=lambda: (*files, File(path, content)))
     return plan
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from packetbuilder import ACK, SYN, Talk, ethernet
 from recording import ADDRESSES, ALICE, BOB, STARTED, Recording
 
-from lab.events import Observation, Refs
+from lab.events import Observation
 from lab.exercises import Item, named
 from lab.exercises.answers import Answer, Choice, Frame
 from lab.exercises.cast import Cast, Person
@@ -94,20 +94,14 @@ class Bench:
         return {key for key, item in self.judged(name, answer, since).items() if item.met}
 
     def _write(self, network: str, frames: list[tuple[float, bytes]]) -> None:
-        """The capture, and a packet event for each frame that has none yet."""
+        """The capture."""
         file = f"captures/{network}.pcap"
-        known = sum(event.refs.file == file for event in self.recording.events)
         out = [struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)]
-        for number, (at, packet) in enumerate(frames, 1):
+        for at, packet in frames:
             data, moment = ethernet(packet), STARTED + at
             seconds = int(moment)
             micro = round((moment - seconds) * 1e6)
             out.append(struct.pack("<IIII", seconds, micro, len(data), len(data)) + data)
-            if number > known:
-                values = {"network": network, "protocol": "tcp", "src": "", "dst": "", "length": 0}
-                refs = Refs(file=file, frame=number)
-                seen = Observation("packet", f"frame {number}", moment, None, values, refs)
-                self.recording.add(seen)
         (self.folder / file).write_bytes(b"".join(out))
 
 
