@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import new_name, removed_afterwards, textbook
 from played import Play, Run, played
+from sitting import seat
 from wired import traces
 
 from lab.engine import images
@@ -18,6 +19,7 @@ from lab.engine.lifecycle import up
 from lab.engine.plan import Plan
 from lab.errors import EngineError
 from lab.faults import journal
+from lab.seats.ssh import Connection, connect
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -63,6 +65,13 @@ def wires(whole: Lab) -> Iterator[Lab]:
         journal.heal_all(whole)
         up(whole.plan)
     assert after == before
+
+
+@pytest.fixture
+def bob(whole: Lab) -> Iterator[Connection]:
+    """Bob's seat in the session's lab."""
+    with connect(whole, seat(whole)) as seated:
+        yield seated
 
 
 @pytest.fixture
