@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
 import signal
 import socket
+import struct
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from harness import LAB
@@ -38,12 +41,8 @@ def hello(host: str, port: int) -> tuple[str, str]:
 
 
 @contextmanager
-def terminal(lab: Lab, *words: str) -> Iterator[object]:
+def terminal(lab: Lab, *words: str) -> Iterator[Callable[[str, str], str]]:
     """The command on a terminal of 33 rows and 101 columns: say something, wait for an answer."""
-    import fcntl
-    import struct
-    import termios
-
     pid, master = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"

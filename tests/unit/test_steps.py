@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # A run as the runner makes it, with a thread that notices things meanwhile, as a `lab` verb.
 PROGRAM = """
-import sys, threading, click
+import socket, sys, threading, click
 from lab.cli import main, status
 from lab.events import EventLog
 from lab.scenarios.stage import Stage
@@ -33,19 +34,22 @@ def act():
         stage.log, stage.audience, stage._shown = log, story, []
         stage.narration = type("Narration", (), {"text": lambda self, key, **_: key})()
         stage.predict("what-will-happen")
-        seen = {"by": "bob", "evidence": []}
-        noticed = threading.Timer(0.2, lambda: log.add("action", "bob reads", data=seen))
-        noticed.start()
-        try:
-            stage.explain("because")
-        finally:
-            noticed.cancel()
+        if line:
+            threading.Thread(target=notice, args=(log,), daemon=True).start()
+        stage.explain("because")
         stage.predict("and-then")
         stage.explain("the-end")
     print("over", flush=True)
 
+def notice(log):
+    while line.recv(1):
+        log.add("action", "bob reads", data={"by": "bob", "evidence": []})
+        line.sendall(b".")
+
 status.command = click.Command("status", callback=act)
-lang, sys.argv = sys.argv[1], ["lab", "status"]
+lang = sys.argv[1]
+line = socket.socket(fileno=int(sys.argv[2])) if sys.argv[2:] else None
+sys.argv = ["lab", "status"]
 sys.exit(main())
 """
 
@@ -55,17 +59,20 @@ class Class:
 
     def __init__(self, lang: str = "en") -> None:
         self.master, terminal = pty.openpty()
+        self._line, theirs = socket.socketpair()
         self.running = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, lang],
+            [sys.executable, "-c", PROGRAM, lang, str(theirs.fileno())],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
             cwd=ROOT,
             env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"},
             start_new_session=True,
+            pass_fds=[theirs.fileno()],
             preexec_fn=lambda: os.close(os.open(os.ttyname(terminal), os.O_RDWR)),
         )
         os.close(terminal)
+        theirs.close()
         self._all = b""
         self._read = 0
 
@@ -79,8 +86,17 @@ class Class:
         self._read += end
         return text[:end]
 
+    def happens(self) -> None:
+        """Bob reads, and that is noticed."""
+        self._line.sendall(b".")
+        assert self._line.recv(1) == b"."
+
     def types(self, keys: str) -> None:
         os.write(self.master, keys.encode())
+
+    def hang_up(self) -> None:
+        os.close(self.master)
+        self._line.close()
 
     def ends(self) -> tuple[int, str]:
         """The exit status, and what was shown at the end."""
@@ -111,7 +127,7 @@ def classes() -> Iterator[list[Class]]:
         if one.running.poll() is None:
             os.kill(one.running.pid, signal.SIGKILL)
             one.running.wait()
-        os.close(one.master)
+        one.hang_up()
 
 
 @pytest.fixture
@@ -143,7 +159,7 @@ def test_nothing_is_told_while_a_class_thinks(room: Class) -> None:
     room.sees("q and Enter ends it: ")
     room.types("\n")
     room.sees("hear why; q ends it.")
-    time.sleep(0.6)  # bob reads meanwhile
+    room.happens()
     room.types("x")
     told = room.sees("go on; q ends it.")
     assert told.index("bob reads") < told.index("because")
