@@ -80,8 +80,5 @@ def _final(word: str) -> str:
 class _Sentence(Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         asked = _PARTICLE.fullmatch(format_spec)
-        if asked:
-            word = duration(str(value)) + asked[1]
-            return word + particle(word, asked[2])
-        formatted: str = super().format_field(value, format_spec)
-        return duration(formatted)
+        word = duration(super().format_field(value, "" if asked else format_spec))
+        return word + asked[1] + particle(word, asked[2]) if asked else word

@@ -10,7 +10,8 @@ import time
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
-from typing import TYPE_CHECKING
+from email.utils import getaddresses, parseaddr
+from typing import TYPE_CHECKING, TypeAlias
 
 from lab.errors import LabError
 from lab.events import Refs
@@ -24,6 +25,9 @@ from lab.services import dovecot
 if TYPE_CHECKING:
     from lab.scenarios.stage import Stage
 
+To: TypeAlias = "Person | str | tuple[Person, ...]"
+
+_AS_IT_CAME = policy.SMTP.clone(cte_type="7bit", refold_source="none")
 _MESSAGE_ID = re.compile(rb"(?im)^message-id:\s*(<[^>]+>)")
 
 
@@ -75,7 +79,7 @@ class Person:
     def __str__(self) -> str:
         return self.address
 
-    def send(self, to: Person | str, subject: str, body: str = "", *, attached: int = 0) -> Message:
+    def send(self, to: To, subject: str, body: str = "", *, attached: int = 0) -> Message:
         """Write to `to` and hand the message to one's own mail server.
 
         A picture of so many octets is `attached` to it; on its way it is a third larger (base64).
@@ -86,10 +90,31 @@ class Person:
             written.add_attachment(picture, "image", "jpeg", filename="picture.jpg")
         return self.submit(written)
 
-    def compose(self, to: Person | str, subject: str, body: str = "") -> EmailMessage:
+    def compose(self, to: To, subject: str, body: str = "") -> EmailMessage:
         """A message to `to` as one's mail program writes it, to be submitted."""
-        recipient = to.address if isinstance(to, Person) else to
-        return self._agent.compose((recipient,), subject, body or f"{subject}\n")
+        whom = to if isinstance(to, tuple) else (to,)
+        return self._agent.compose(tuple(map(str, whom)), subject, body or f"{subject}\n")
+
+    def reply(self, to: Message, body: str) -> Message:
+        """Answer `to`, which is fetched first: to its author, in its thread (RFC 5322 §3.6.4)."""
+        letter = self.fetch(to).message
+        text = letter.get_body(("plain",))
+        quoted = str(text.get_content()).splitlines() if text else []
+        written = self.compose(
+            parseaddr(str(letter["From"]))[1],
+            f"Re: {to.subject}",
+            "\n".join([body, "", *(f"> {line}" for line in quoted)]),
+        )
+        written["In-Reply-To"] = str(letter["Message-ID"])
+        written["References"] = str(letter["Message-ID"])
+        return self.submit(written)
+
+    def forward(self, letter: Message, to: Person, body: str) -> Message:
+        """Hand `letter` on to `to` as it came, in a message of one's own (RFC 2046 §5.2.1)."""
+        came = email.message_from_bytes(self.fetch(letter).content, policy=_AS_IT_CAME)
+        written = self.compose(to, f"Fwd: {letter.subject}", body)
+        written.add_attachment(came)
+        return self.submit(written)
 
     def submit(self, written: EmailMessage, *, eight_bit: bool = False) -> Message:
         """Hand `written` to one's own mail server, announced as 8-bit text if it is `eight_bit`.
@@ -99,10 +124,11 @@ class Person:
         subject, recipient, message_id = (
             str(written[name]) for name in ("Subject", "To", "Message-ID")
         )
+        recipients = tuple(address for _, address in getaddresses([recipient]))
         with self._stage.audience.acting():
             began = time.time()
             hand_in = self._agent.submit_eight_bit if eight_bit else self._agent.submit
-            hand_in(written, (recipient,))
+            hand_in(written, recipients)
             connection, mail = self.submission(message_id)
             evidence = connection.steps(mail)
             queued = maillog.QUEUED_AS.search(mail.reply.text) if mail.reply else None
@@ -117,12 +143,12 @@ class Person:
                 data={
                     "evidence": [one.as_json() for one in evidence],
                     "by": self.address,
-                    "to": [recipient],
+                    "to": list(recipients),
                     "subject": subject,
                 },
                 refs=Refs(message_id=message_id, queue_id=queued[1]),
             )
-        return Message(subject, self.address, (recipient,), message_id, queued[1], self.server)
+        return Message(subject, self.address, recipients, message_id, queued[1], self.server)
 
     def submission(self, message_id: str) -> tuple[Connection, Transaction]:
         """How a message went from one's PC to one's server, as it was seen on the wire."""

@@ -20,6 +20,7 @@ from played import (
     calls,
     every_event_is_of_its_type,
     replies,
+    said,
 )
 
 from lab.engine.lab import Lab
@@ -287,7 +288,8 @@ def test_the_envelope_is_not_the_header_and_lf_is_not_crlf(play: Play) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["smtp-handshake", "why-a-sender-server", "no-middle-server", "message-format"]
+    "name",
+    ["smtp-handshake", "why-a-sender-server", "no-middle-server", "message-format", "distribution"],
 )
 def test_they_are_played_in_a_lab_that_is_up_as_well(
     lab: Lab, play: Play, monkeypatch: pytest.MonkeyPatch, name: str
@@ -314,3 +316,45 @@ def test_a_stranger_is_refused_what_is_taken_for_the_servers_own_people(play: Pl
     assert [one["subject"] for one in run.last_mailbox("carol@sender.example")] == ["By hand"]
     # Alice, who has logged in, may: her message to the same address went the same way on.
     assert [line for line in log if "to=<dave@receiver.example>" in line and "status=sent" in line]
+
+
+def test_a_letter_to_three_goes_once_to_each_server(play: Play) -> None:
+    run = play("distribution")
+    whole(run)
+    sender_lan, receiver_lan = run.segments("sender-lan"), run.segments("receiver-lan")
+    people = (b"bob@receiver", b"dave@receiver", b"carol@sender")
+    # From her PC, once, for three; from server to server, once, for two; nothing about Carol.
+    [_] = calls(sender_lan, SENDER_PC, SENDER_MAIL, 587)
+    for client, count in ((SENDER_PC, [1, 1, 1]), (SENDER_MAIL, [1, 1, 0])):
+        port = 587 if client == SENDER_PC else 25
+        named = [said(sender_lan, client, port, rb"RCPT TO:<" + one) for one in people]
+        assert named == count, client
+    assert len(calls(sender_lan, SENDER_MAIL, RECEIVER_MAIL, 25)) == 1
+    assert said(sender_lan, SENDER_MAIL, 25, rb"Subject: Picnic\?\r") == 1
+    # One letter, three mailboxes.
+    ids = {
+        one["message_id"]
+        for user in (BOB, DAVE, "carol@sender.example")
+        for one in run.last_mailbox(user)
+        if one["subject"] == "Picnic?"
+    }
+    [letter] = ids
+    # Bob's answer, as it went from his server to hers.
+    assert len(calls(receiver_lan, RECEIVER_MAIL, SENDER_MAIL, 25)) in (1, 2)
+    from_him = b"".join(
+        packet.payload
+        for packet in receiver_lan
+        if (packet.src, packet.dst, packet.dport) == (RECEIVER_MAIL, SENDER_MAIL, 25)
+    )
+    for name in ("In-Reply-To", "References"):
+        assert from_him.count(f"\r\n{name}: {letter}\r\n".encode()) == 1
+    # What Dave handed on: hers, whole, behind a header of his.
+    [outer] = re.findall(rb"From: Dave <dave@receiver\.example>\r\n.*", from_him, re.DOTALL)
+    inner = outer.partition(b"Content-Type: message/rfc822\r\n")[2]
+    assert inner.count(f"\r\nMessage-ID: {letter}\r\n".encode()) == 1
+    assert inner.count(b"\r\nReceived: ") == 3
+    assert b"\r\nOn Sunday, at the lake?\r\n" in inner
+    assert [one["subject"] for one in run.last_mailbox("carol@sender.example")] == [
+        "Picnic?",
+        "Fwd: Picnic?",
+    ]
