@@ -7,8 +7,9 @@ from lab.scenarios.stage import Stage
 @scenario(rows=("N1", "N9"), lasts="10m", time_scale=60)
 def distribution(stage: Stage) -> None:
     alice, bob, carol, dave = (stage.person(name) for name in ("alice", "bob", "carol", "dave"))
-    names = {one.name: one.address for one in (alice, bob, carol, dave)}
-    stage.tell("before", **names)
+    stage.tell(
+        "before", alice=alice.address, bob=bob.address, carol=carol.address, dave=dave.address
+    )
 
     stage.predict("question", sender=alice.server, receiver=bob.server)
     letter = alice.send((bob, dave, carol), "Picnic?", "On Sunday, at the lake?")

@@ -222,7 +222,7 @@ def test_mail_is_retried_as_before_whatever_the_clock_says(lab: Lab, way: str) -
             sent = send(lab, ALICE, BOB)
             until("it was tried four times", lambda: len(attempts(lab, sent)) >= 4)
             began = [one.line.time for one in attempts(lab, sent)]
-            # Not at once, and not when the wrong clock says; a busy machine is late, with each line.
+            # Not at once, and not when the wrong clock says; a busy machine notes a line late.
             assert began[3] - began[0] >= 3 * 2
             assert all(0.5 <= later - one <= 20 for one, later in pairwise(began)), began
         delivered(lab, BOB, sent)
