@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 
-from harness import ALICE, BOB, say
+from harness import ALICE, BOB, say, until
 from outside import everyone
 
 from lab.engine.client import in_parallel
@@ -157,12 +157,16 @@ def test_a_seat_opens_with_its_key_and_nothing_else(lab: Lab) -> None:
 
 
 def test_sshd_does_not_run_and_has_no_key_to_run_with(lab: Lab) -> None:
+    def running(node: str) -> bool:
+        return b"sshd" in lab.run(node, ["ps", "-e", "-o", "args"]).check("ps").stdout
+
     for node in ("sender-pc", "receiver-pc"):
+        until("whoever sat there last has gone", lambda node=node: not running(node))
         refused = lab.run(node, ["/usr/sbin/sshd", "-t"]).stderr
         assert refused == b"sshd: no hostkeys available -- exiting.\r\n"
         done = lab.run(node, ["/usr/sbin/sshd", "-i"])
         assert (done.status, done.stdout) == (1, b"")
-        assert b"sshd" not in lab.run(node, ["ps", "-e", "-o", "args"]).check("ps").stdout
+        assert not running(node)
 
 
 def with_password(shadow: str) -> list[str]:

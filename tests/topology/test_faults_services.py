@@ -202,16 +202,16 @@ def test_a_clock_that_is_off_shows_in_the_headers_and_nowhere_else(lab: Lab, way
         ]
         return stamps[0] - stamps[-1]
 
-    assert abs(lateness(delivered(lab, BOB, send(lab, ALICE, BOB)).uid)) <= 3
+    assert abs(lateness(delivered(lab, BOB, send(lab, ALICE, BOB)).uid)) <= 10
     # At this scale 166 hours and 40 minutes are 1000 real seconds.
     off = {"ahead": 1000, "behind": -1000}[way]
     with struck(lab, "clock-off", RECEIVER, "--by", "166h40m", "--way", way):
         stored = delivered(lab, BOB, send(lab, ALICE, BOB))
-        assert abs(lateness(stored.uid) - off) <= 3
-        assert abs(stored.received - time.time() - off) <= 5
+        assert abs(lateness(stored.uid) - off) <= 10
+        assert abs(stored.received - time.time() - off) <= 20
         back = send(lab, BOB, ALICE)
         delivered(lab, ALICE, back)
-    assert abs(lateness(delivered(lab, BOB, send(lab, ALICE, BOB)).uid)) <= 3
+    assert abs(lateness(delivered(lab, BOB, send(lab, ALICE, BOB)).uid)) <= 10
     assert lab.run(RECEIVER, ["cat", "/etc/ld.so.preload"]).status != 0
 
 

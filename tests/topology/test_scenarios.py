@@ -90,12 +90,17 @@ def test_receiver_down_retries_on_schedule_and_delivers_once(play: Play) -> None
     deferred = [line for line in run.log("sender-mail") if "status=deferred" in line]
     sent = [line for line in run.log("sender-mail") if "status=sent" in line]
     assert len(deferred) >= 3 and len(sent) == 1
-    assert all("Connection timed out" in line or "No route to host" in line for line in deferred)
+    off = re.compile("Connection timed out|No route to host")
+    assert all(off.search(line) for line in deferred[:3])
+    # One more may meet it as it starts: it has power, and no program listens yet.
+    starting = [line for line in deferred[3:] if not off.search(line)]
+    assert all("Connection refused" in line for line in starting) and len(starting) <= 1
     tries = calls(run.segments("sender-lan"), SENDER_MAIL, RECEIVER_MAIL, 25)
     assert len(tries) == len(deferred) + 1
     times = [packet.frame.time for packet in tries]
-    # 30 minutes at 600 lab seconds a second are 3 s; Postfix counts whole seconds.
-    assert all(2 <= later - earlier <= 6 for earlier, later in pairwise(times))
+    # 30 minutes at 600 lab seconds a second are 3 s; Postfix counts whole seconds, and is late
+    # where the machine is busy.
+    assert all(2 <= later - earlier <= 10 for earlier, later in pairwise(times))
     outage = {event["data"]["on"]: event["time"] for event in run.events("fault")}
     silent = [
         packet
